@@ -1,0 +1,2 @@
+// Package fsverity computes, enables and measures fs-verity digests.
+package fsverity
