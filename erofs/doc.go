@@ -1,0 +1,2 @@
+// Package erofs writes and reads EROFS images, those of composefs above all.
+package erofs
