@@ -39,6 +39,20 @@ const (
 	sbXattrPrefix   = 92  // u32 xattr_prefix_start, in 4-byte units
 	sbPackedNid     = 96  // u64 packed_nid
 	sbXattrFilter   = 104 // u8 xattr_filter_reserved: not 0 if the filter must be ignored
+	sbRootNid8      = 112 // u64 rootnid_8b: if featureIncompat48Bit and not 0
+	sbMetaboxNid    = 128 // u64 metabox_nid: if featureIncompatMetabox, in the first ext slot
+
+	sbExtSlotSize = 16 // bytes of one unit of sb_extslots
+)
+
+// Device slots: 128 bytes each, from devt_slotoff.
+const (
+	deviceSlotSize = 128
+	devTag         = 0  // 64 bytes: name or digest
+	devBlocks      = 64 // u32 blocks_lo
+	devUniaddr     = 68 // u32 uniaddr_lo: where it lies in the one address space of all devices
+	devBlocksHigh  = 72 // u32 blocks_hi
+	devUniaddrHigh = 76 // u16 uniaddr_hi
 )
 
 // Bits of feature_compat.
@@ -46,6 +60,9 @@ const (
 	featureCompatSBChecksum  = 0x1
 	featureCompatMtime       = 0x2
 	featureCompatXattrFilter = 0x4
+
+	featureCompatSharedEAInMetabox = 0x8  // shared attributes lie in the metabox inode
+	featureCompatPlainXattrPrefix  = 0x10 // long prefixes lie in no inode
 )
 
 // Bits of feature_incompat.
@@ -59,6 +76,8 @@ const (
 	featureIncompatPrefixes     = 0x40
 	featureIncompat48Bit        = 0x80
 	featureIncompatMetabox      = 0x100
+
+	featureIncompatAll = 2*featureIncompatMetabox - 1
 )
 
 // Inodes.
@@ -68,6 +87,12 @@ const (
 	extendedInodeSize = 64
 
 	formatExtended = 1 // bit 0 of i_format
+	// Bit 4 of i_format: a directory leaves out ".", another compact inode has one link and
+	// uses the place of i_nlink for the high bits of its block address (Linux 6.15).
+	formatBit4 = 1 << 4
+	formatAll  = 1<<5 - 1
+
+	nidMetabox = 1 << 63 // bit of a nid: the inode lies in the metabox inode
 
 	// Bits 1 to 3 of i_format: how i_u and the space after the inode are used.
 	layoutFlatPlain  = 0 // EROFS_INODE_FLAT_PLAIN
@@ -81,7 +106,8 @@ const (
 const (
 	chunkBitsMask  = 0x1f // log2 of the chunk size, less log2 of the block size
 	chunkIndexes   = 0x20 // entries are 8-byte indexes, not 4-byte addresses
-	chunk48Bit     = 0x40
+	chunk48Bit     = 0x40 // indexes have 48-bit addresses
+	chunkFormatAll = 0x7f
 	nullBlock      = 0xffffffff // EROFS_NULL_ADDR: a hole
 	chunkMapEntry  = 4          // bytes of a block address
 	chunkIndexSize = 8          // u16 advise, u16 device id, u32 block address
