@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# lint.sh - formatting, vet and the linters, at the versions that tools/go.mod names.
+# Arguments are packages, ./... if there are none.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+go=${GO:-go}
+export CGO_ENABLED=0
+[ $# -gt 0 ] || set -- ./...
+tool() { "$go" tool -modfile=tools/go.mod "$@"; }
+
+echo '== gofumpt'
+unformatted=$(git ls-files -z --cached --others --exclude-standard '*.go' | xargs -0 -r "$go" tool -modfile=tools/go.mod gofumpt -l)
+[ -z "$unformatted" ] || { printf 'not formatted as gofumpt does:\n%s\n' "$unformatted"; exit 1; }
+echo '== go vet'
+"$go" vet -tags vmguest "$@"
+echo '== staticcheck'
+tool staticcheck -tags vmguest "$@"
+echo '== golangci-lint'
+tool golangci-lint run "$@"

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# test.sh - go test with every optional part that this machine can run made compulsory: a test
+# that would skip although its part is here fails instead.
+#
+#   test.sh [GO TEST FLAGS] PACKAGES
+set -euo pipefail
+cd "$(dirname "$0")/.."
+COMPOSEFS_REQUIRE=${COMPOSEFS_REQUIRE:-$(scripts/parts.sh)}
+export COMPOSEFS_REQUIRE
+echo "compulsory parts: ${COMPOSEFS_REQUIRE:-none}"
+"${GO:-go}" test "$@"
