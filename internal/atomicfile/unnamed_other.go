@@ -1,0 +1,13 @@
+//go:build !linux
+
+package atomicfile
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+)
+
+func openUnnamed(string, fs.FileMode) (*os.File, error) { return nil, errors.ErrUnsupported }
+
+func nameFile(*os.File, string) error { return errors.ErrUnsupported }
