@@ -37,6 +37,7 @@ loader=$(find "$dir/root/" -name 'ld-linux*.so.*' | sort | head -n 1)
 libs=$(find "$dir/root/" -maxdepth 3 -type d -path '*/lib/*-linux-gnu*' | paste -sd:)
 for package; do
 	deb=$(find "$tmp/apt/cache/archives" -name "${package}_*.deb" | head -n 1)
+	dpkg-deb -W --showformat '${Package} ${Version}\n' "$deb" >>"$dir/versions"
 	dpkg-deb --fsys-tarfile "$deb" | tar -t
 done | sed -nE 's,^\./(usr/s?bin/[^/]+)$,\1,p' | while read -r prog; do
 	name=${prog##*/} prog=$dir/root/$prog

@@ -1,0 +1,110 @@
+//go:build linux
+
+// Command bench measures this implementation against the C one on the same inputs in the same
+// run, and writes what it found as a table.
+//
+// # Method
+//
+// All contestants of a row take turns, A B A B, after one round that does not count, so that what
+// disturbs the machine disturbs all alike; medians and their ratios are given, with the least and
+// greatest value. Programs run as whole processes on two CPUs. Memory is the greatest resident
+// set of the process as wait4 reports it, CPU time is user plus system. Every row compares what
+// the contestants wrote, byte for byte, and fails if it differs: a fast wrong answer has no row.
+//
+// Inputs are generated from fixed seeds: dumps shaped like an operating system's, and a tree of
+// files with log-normal sizes of which some share their content.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+)
+
+// bench is one run of the harness.
+type bench struct {
+	peers string // directory that scripts/peers.sh filled
+	bin   string // directory with composefs and its other names
+	dir   string // inputs and outputs
+	quick bool
+
+	runs []result
+	bars []bar
+}
+
+func main() {
+	b := bench{}
+	var doc, hashDir string
+	var cpus int
+	flag.StringVar(&b.peers, "peers", "build/peers", "`directory` of the peers, see scripts/peers.sh")
+	flag.StringVar(&b.bin, "bin", "bin", "`directory` of our programs")
+	flag.StringVar(&b.dir, "dir", "build/bench", "`directory` for inputs and outputs, about 12 GB on a disk's filesystem")
+	flag.StringVar(&doc, "doc", "", "Markdown `file` in which the table is replaced")
+	flag.IntVar(&cpus, "cpus", 2, "`number` of CPUs to run on")
+	flag.BoolVar(&b.quick, "quick", false, "small inputs and few runs: compares outputs, measures nothing worth noting")
+	flag.StringVar(&hashDir, "hash-alone", "", "only read and hash the files of a `directory` (the harness calls itself so)")
+	flag.Parse()
+
+	var err error
+	switch {
+	case flag.NArg() > 0:
+		err = fmt.Errorf("unexpected argument %q", flag.Arg(0))
+	case hashDir != "":
+		err = hashAlone(hashDir)
+	default:
+		err = b.main(doc, cpus)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func (b *bench) main(doc string, cpus int) error {
+	for _, dir := range []*string{&b.peers, &b.bin, &b.dir} {
+		abs, err := filepath.Abs(*dir)
+		if err != nil {
+			return err
+		}
+		*dir = abs
+	}
+	if b.quick && doc != "" {
+		return errors.New("-quick measures nothing that belongs into a document")
+	}
+	if err := os.MkdirAll(b.dir, 0o755); err != nil {
+		return err
+	}
+	// Children inherit the affinity of the thread that starts them, so this one starts them all.
+	runtime.LockOSThread()
+	where, err := pin(cpus)
+	if err != nil {
+		return err
+	}
+	machine, err := describe(b.dir, b.peers, where)
+	if err != nil {
+		return err
+	}
+	fmt.Print(machine, "\n")
+	start := time.Now()
+	for _, row := range []func() error{
+		b.startUp, b.mounts, b.dumpToImage, b.imageToDump, b.millionEntries, b.fullStore, b.freshStore,
+	} {
+		if err := row(); err != nil {
+			return err
+		}
+	}
+	if b.quick {
+		fmt.Println("\nall outputs agree")
+		return nil
+	}
+	table := machine + "\n" + renderRuns(b.runs) + "\n" + renderBars(b.bars)
+	fmt.Printf("\n%s\nall rows took %v\n", table, time.Since(start).Round(time.Second))
+	if doc == "" {
+		return nil
+	}
+	return replaceTable(doc, table)
+}
