@@ -19,7 +19,7 @@ type namedAttr struct {
 // own, those of overlayfs among them escaped, and those that tell overlayfs what to do.
 func (p *plan) collectXattrs() error {
 	p.attrs = newAttrTable(p.format, p.externals)
-	p.attrs.refs = make([]attrRef, 0, 2*len(p.inodes))
+	p.attrs.refs = make([]attrRef, 0, p.xattrs+2*p.externals+len(p.root.Xattrs)+256)
 	var list []namedAttr
 	for at := range p.inodes {
 		in := &p.inodes[at]

@@ -23,8 +23,9 @@ type plan struct {
 	kids []uint32
 	// links maps each inode that has further hard links to its position in inodes.
 	links map[*tree.Inode]uint32
-	// externals counts the external files, so that the attribute table need not grow.
-	externals int
+	// externals and xattrs count the external files and the tree's attributes, so that the
+	// attribute table need not grow.
+	externals, xattrs int
 
 	attrs     attrTable
 	buildTime tree.Timespec
@@ -113,9 +114,11 @@ func (p *plan) survey() (entries int, whiteouts bool, err error) {
 			}
 			last = e.Name
 			n := e.Inode
-			switch {
-			case n == nil:
+			if n == nil {
 				return 0, false, fmt.Errorf("%w: entry %q has no inode", ErrTree, e.Name)
+			}
+			p.xattrs += len(n.Xattrs)
+			switch {
 			case n.IsDir():
 				if _, twice := seen[n]; twice || e.Link {
 					return 0, false, fmt.Errorf("%w: directory %q is in two places", ErrTree, e.Name)
