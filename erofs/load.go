@@ -224,7 +224,7 @@ func (l *loader) entry(at int, nid uint64, name string) (e tree.Entry, keep bool
 	if err := l.img.readInode(nid, &l.in); err != nil {
 		return e, false, about(err, nid, join(l.path(at), name))
 	}
-	if l.escapes() && l.in.IsWhiteout() {
+	if l.img.escapes() && l.in.IsWhiteout() {
 		return e, false, nil
 	}
 	known := len(l.dirs)
@@ -245,40 +245,45 @@ func join(dir, name string) string {
 	return dir + "/" + name
 }
 
-// escapes says whether the image's format has no whiteouts but those that the writer adds.
-func (l *loader) escapes() bool {
-	return l.img.head.format == FormatV0 || l.img.head.format == FormatV1
-}
-
 // inode makes a tree inode of l.in and notes it; a directory still lacks its children.
 func (l *loader) inode() (*tree.Inode, error) {
-	in := &l.in
 	if err := l.charge(inodeCost); err != nil {
 		return nil, err
 	}
 	node := &l.inodes.take(1)[0]
+	if err := l.metadata(node); err != nil {
+		return nil, err
+	}
+	l.byNid[l.in.Nid] = node
+	switch {
+	case l.in.IsDir():
+		l.dirs = append(l.dirs, loadedDir{node: node, nid: l.in.Nid})
+	case l.in.IsRegular():
+		return node, l.loadContent(node)
+	}
+	return node, nil
+}
+
+// metadata sets all of node but the children of a directory and inline content.
+func (l *loader) metadata(node *tree.Inode) (err error) {
+	in := &l.in
 	*node = tree.Inode{
 		Size: in.Size, Mtime: in.Mtime, Mode: in.Mode,
 		UID: in.UID, GID: in.GID, Nlink: in.Nlink, Rdev: in.Rdev,
 	}
 	if err := l.loadXattrs(node); err != nil {
-		return nil, err
+		return err
 	}
-	var err error
 	switch in.Type() {
-	case tree.TypeDir:
-		l.dirs = append(l.dirs, loadedDir{node: node, nid: in.Nid})
+	case tree.TypeDir, tree.TypeRegular:
 	case tree.TypeSymlink:
 		if err = l.charge(in.Size); err == nil {
 			node.Target, err = in.Readlink()
 		}
-	case tree.TypeRegular:
-		err = l.loadContent(node)
 	default:
 		node.Size = l.specialSize()
 	}
-	l.byNid[in.Nid] = node
-	return node, err
+	return err
 }
 
 func (l *loader) loadContent(node *tree.Inode) error {
@@ -308,7 +313,7 @@ func (l *loader) loadContent(node *tree.Inode) error {
 // nothing else calls for (pinned by TestTreeIsFixedPoint).
 func (l *loader) specialSize() uint64 {
 	in := &l.in
-	if l.escapes() && in.Extended() && in.Mtime == l.img.sb.BuildTime &&
+	if l.img.escapes() && in.Extended() && in.Mtime == l.img.sb.BuildTime &&
 		in.Nlink <= 0xffff && in.UID <= 0xffff && in.GID <= 0xffff {
 		return 1 << 32
 	}
@@ -324,16 +329,27 @@ func (l *loader) settleWhiteouts() {
 		for _, e := range dir.Children {
 			if _, masked := l.maskedWhiteouts[e.Inode]; masked && !e.Link {
 				found = true
-				e.Inode.Mode = tree.TypeChar | e.Inode.Perm()
-				l.dropXattr(e.Inode, xattrOverlay+"whiteout")
-				l.dropXattr(e.Inode, xattrUserWhiteout)
+				l.unmask(e.Inode)
 			}
 		}
 		if found {
-			l.dropXattr(dir, xattrOverlay+"whiteouts")
-			l.dropXattr(dir, xattrUserWhiteouts)
+			l.dropMarks(dir)
 		}
 	}
+}
+
+// unmask turns a file into the whiteout that the writer made it of.
+func (l *loader) unmask(node *tree.Inode) {
+	node.Mode = tree.TypeChar | node.Perm()
+	l.dropXattr(node, xattrOverlay+"whiteout")
+	l.dropXattr(node, xattrUserWhiteout)
+}
+
+// dropMarks takes the marks that a directory has for its whiteouts off. The opaque ones stay:
+// they may be the tree's own, and are set again in any case.
+func (l *loader) dropMarks(dir *tree.Inode) {
+	l.dropXattr(dir, xattrOverlay+"whiteouts")
+	l.dropXattr(dir, xattrUserWhiteouts)
 }
 
 func (l *loader) dropXattr(node *tree.Inode, name string) {

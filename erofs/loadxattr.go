@@ -83,7 +83,7 @@ func (l *loader) undoOverlay(node *tree.Inode, overlay *overlayXattrs) error {
 		}
 	}
 	l.attrs = kept
-	if l.escapes() {
+	if l.img.escapes() {
 		l.noteWhiteouts(node)
 	}
 	if !l.in.isExternal() {

@@ -40,33 +40,9 @@ func parseMetacopy(value []byte) (digest fsverity.Digest, reason string) {
 	return digest, ""
 }
 
-// External says where the content of a regular file of a composefs image is.
-type External struct {
-	Digest  fsverity.Digest // zero if the image has none
-	Backing string          // path in the store; empty if the image has none
-}
-
-// External returns where the content of an inode is; ok is false if it is not in the store.
-func (in *Inode) External() (ext External, ok bool, err error) {
-	if !in.img.head.present || !in.isExternal() {
-		return External{}, false, nil
-	}
-	for x, err := range in.Xattrs() {
-		if err != nil {
-			return External{}, true, err
-		}
-		reason := ""
-		switch x.Name {
-		case xattrMetacopy:
-			ext.Digest, reason = parseMetacopy([]byte(x.Value))
-		case xattrRedirect:
-			ext.Backing, reason = parseRedirect(x.Value)
-		}
-		if reason != "" {
-			return External{}, true, corruptf(in.Nid, in.pos, "%s", reason)
-		}
-	}
-	return ext, true, nil
+// escapes says whether the image's format has no whiteouts but those that the writer adds.
+func (img *Image) escapes() bool {
+	return img.head.format == FormatV0 || img.head.format == FormatV1
 }
 
 // isExternal says whether an inode of a composefs image stands for a file in the store.
