@@ -9,7 +9,7 @@ export CGO_ENABLED=0
 tool() { "$go" tool -modfile=tools/go.mod "$@"; }
 
 echo '== gofumpt'
-unformatted=$(git ls-files -z --cached --others --exclude-standard '*.go' | xargs -0 -r "$go" tool -modfile=tools/go.mod gofumpt -l)
+unformatted=$(tool gofumpt -l .)
 [ -z "$unformatted" ] || { printf 'not formatted as gofumpt does:\n%s\n' "$unformatted"; exit 1; }
 echo '== go vet'
 "$go" vet -tags vmguest "$@"

@@ -18,7 +18,7 @@ import (
 type sample struct {
 	wall time.Duration
 	cpu  time.Duration // user and system
-	rss  int64         // greatest resident set in bytes
+	rss  int64         // greatest resident set in bytes, at least the harness's own
 }
 
 // A contestant is a way to do the work of a row: commands that run one after the other.
@@ -38,6 +38,7 @@ type result struct {
 	work    string
 	name    string
 	samples []sample
+	floor   int64 // the harness's own memory, below which it cannot see
 }
 
 // race lets the contestants take turns, n counted rounds after one that is not.
@@ -61,7 +62,9 @@ func (b *bench) race(work string, n int, contestants ...contestant) ([]result, e
 			}
 		}
 	}
-	for _, r := range results {
+	for i := range results {
+		r := &results[i]
+		r.floor = memoryFloor()
 		fmt.Printf(" %s %s", r.name, formatDuration(r.median()))
 	}
 	fmt.Println()

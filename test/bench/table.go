@@ -28,7 +28,6 @@ func renderRuns(runs []result) string {
 	s.WriteString("| work | program | time: median (least–greatest) | ratio | CPU | peak memory | runs |\n")
 	s.WriteString("|---|---|---|---|---|---|---|\n")
 	var first result
-	floor := memoryFloor()
 	for _, r := range runs {
 		work, ratio := "", ""
 		if r.work != first.work {
@@ -38,8 +37,8 @@ func renderRuns(runs []result) string {
 		}
 		times := sorted(r, wall)
 		memory := formatBytes(r.medianRSS())
-		if r.medianRSS() <= floor {
-			memory = "under " + formatBytes(floor)
+		if r.medianRSS() <= r.floor {
+			memory = "under " + formatBytes(r.floor)
 		}
 		fmt.Fprintf(&s, "| %s | %s | %s (%s–%s) | %s | %s | %s | %d |\n", work, r.name,
 			formatDuration(r.median()), formatDuration(times[0]), formatDuration(times[len(times)-1]),
