@@ -121,12 +121,7 @@ func TestImageOfAnotherDigestIsRefused(t *testing.T) {
 
 func TestImageWithoutVerityIsRefusedWhereADigestIsExpected(t *testing.T) {
 	s := seal(t)
-	plain := s.dir + "/plain"
-	content, err := os.ReadFile(s.image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	writeFile(t, plain, content)
+	plain := s.copyImage(t, s.dir)
 	refused(t, "Image has no fs-verity", "mount.composefs", "-o", "basedir="+s.store+",digest="+s.digest, plain, s.mnt)
 	notMounted(t, s.mnt)
 }
