@@ -1,0 +1,161 @@
+package mount
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/go-composefs/composefs/internal/linux"
+)
+
+// ways are what a test forbids, so that the ways of older kernels run on a new one. A
+// forbidden way fails with the error that a kernel without it returns.
+type ways struct {
+	noFileBacked bool // ENOTBLK: EROFS from a regular file
+	noConfigure  bool // EINVAL: LOOP_CONFIGURE
+	noLayerFD    bool // EBADF: overlay layers as descriptors
+	noPlus       bool // EINVAL: lowerdir+ and datadir+
+	noDataOnly   bool // EINVAL: data-only layers, lowerdir=a::b
+	noMountAPI   bool // ENOSYS: fsopen
+	// fail is called before each step with its name; an error is taken for the kernel's.
+	fail func(step string) error
+}
+
+func (w *ways) step(name string) error {
+	if w.fail == nil {
+		return nil
+	}
+	return w.fail(name)
+}
+
+// job is one image on its way to become a mount.
+type job struct {
+	Options
+	name   string // for errors
+	header header
+	state  State
+	source string // of the overlay
+	log    *kernelLog
+}
+
+// prepare does everything that needs no mount: it reads the header, checks the digest and
+// decides about verity.
+func prepare(ctx context.Context, opts Options) (*job, error) {
+	j := &job{Options: opts, name: opts.name()}
+	var err error
+	if j.header, err = readHeader(j.Image, j.name); err != nil {
+		return nil, err
+	}
+	if err := j.checkDigest(ctx); err != nil {
+		return nil, err
+	}
+	if err := j.decideVerity(); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	j.source = formatSource(j.sourceName(), j.state.Digest, j.state.DigestOrigin)
+	j.log = openKernelLog()
+	return j, nil
+}
+
+// sourceName is the image's name for those who list mounts: absolute unless the caller chose
+// a name.
+func (j *job) sourceName() string {
+	if j.ImageName != "" {
+		return j.ImageName
+	}
+	if path, err := os.Readlink(procPath(j.Image)); err == nil {
+		return path
+	}
+	return j.name
+}
+
+func create(ctx context.Context, opts Options) (*Mount, error) {
+	j, err := prepare(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	defer j.log.Close()
+	return j.detached()
+}
+
+// detached mounts the image and the overlay on it, both attached nowhere.
+func (j *job) detached() (*Mount, error) {
+	file, err := j.mountBoth()
+	// Some kernels between fs-verity (5.4) and overlayfs's use of it (6.6) can do the one
+	// and not the other, which shows only here.
+	if badLayers(err) && j.Verity == VerityTry && j.state.Verity == VerityRequire {
+		j.state.Verity = VerityOff
+		var again error
+		if file, again = j.mountBoth(); again == nil {
+			j.state.VerityReason, err = "overlayfs of this kernel does not check fs-verity", nil
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Mount{file: file, name: j.name, state: j.state}, nil
+}
+
+func (j *job) mountBoth() (*os.File, error) {
+	image, err := j.mountImage()
+	if err != nil {
+		return nil, err
+	}
+	// The overlay has its own clone of the mount.
+	defer image.Close()
+	return j.mountOverlay(image)
+}
+
+func (m *Mount) attach(target *os.File) error {
+	if err := linux.MoveMount(m.file, target); err != nil {
+		return &KernelError{Doing: fmt.Sprintf("attach image %s to %s", m.name, target.Name()), Err: err}
+	}
+	return nil
+}
+
+func mountAt(ctx context.Context, opts Options, target string) (State, error) {
+	dir, err := os.OpenFile(target, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return State{}, fmt.Errorf("open mount point: %w", err)
+	}
+	defer dir.Close()
+	j, err := prepare(ctx, opts)
+	if err != nil {
+		return State{}, err
+	}
+	defer j.log.Close()
+	m, err := j.detached()
+	if errors.Is(err, unix.ENOSYS) {
+		err = j.mountLegacy(dir)
+		return j.state, err
+	}
+	if err != nil {
+		return State{}, err
+	}
+	if err = j.ways.step("attach"); err == nil {
+		err = m.attach(dir)
+	}
+	// While it is open the mount is busy.
+	return m.state, errors.Join(err, m.Close())
+}
+
+// procPath is a name of the open file for system calls that take names only.
+func procPath(f *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(f.Fd())) }
+
+// kernelError wraps what a call returned with what the kernel said about it, in the
+// filesystem context (which may be nil) and in its log.
+func (j *job) kernelError(doing string, err error, fs *os.File) error {
+	e := &KernelError{Doing: fmt.Sprintf("%s %s", doing, j.name), Err: err}
+	if fs != nil {
+		e.Messages = linux.FSLog(fs)
+	}
+	e.Messages = append(e.Messages, j.log.Messages()...)
+	return e
+}

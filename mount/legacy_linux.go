@@ -1,0 +1,164 @@
+package mount
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/go-composefs/composefs/internal/linux"
+)
+
+// mountLegacy mounts with mount(2), where fsopen(2) and with it detached mounts are missing:
+// before Linux 5.2, or forbidden by a seccomp filter that does not know the call. For a moment
+// the image is mounted on a directory of its own, which others can see but not enter.
+func (j *job) mountLegacy(target *os.File) (err error) {
+	if j.UserNS != nil {
+		return fmt.Errorf("map owners of image %s: %w: this kernel has no fsopen", j.name, errors.ErrUnsupported)
+	}
+	dir, err := os.MkdirTemp("", ".composefs.*")
+	if err != nil {
+		return fmt.Errorf("make a mount point for image %s: %w", j.name, err)
+	}
+	defer func() { err = errors.Join(err, os.Remove(dir)) }()
+	if err := j.mountErofsLegacy(dir); err != nil {
+		return err
+	}
+	// The overlay has its own clone of the mount.
+	defer func() { err = errors.Join(err, linux.Unmount(dir, unix.MNT_DETACH)) }()
+	image, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	defer image.Close()
+	return j.mountOverlayLegacy(image, target)
+}
+
+func (j *job) mountErofsLegacy(dir string) error {
+	err := j.mountErofsSource(procPath(j.Image), dir)
+	if !errors.Is(err, unix.ENOTBLK) {
+		return err
+	}
+	device, err := j.bindLoop()
+	if err != nil {
+		return err
+	}
+	defer device.Close()
+	if err := j.mountErofsSource(device.Name(), dir); err != nil {
+		return err
+	}
+	j.state.LoopDevice = device.Name()
+	return nil
+}
+
+func (j *job) mountErofsSource(source, dir string) error {
+	data := "noacl"
+	if j.header.acl {
+		data = ""
+	}
+	err := j.ways.step("create erofs")
+	if err == nil && j.ways.noFileBacked && source == procPath(j.Image) {
+		err = unix.ENOTBLK
+	}
+	if err == nil {
+		err = linux.Mount(source, dir, "erofs", unix.MS_RDONLY|unix.MS_NODEV|unix.MS_NOSUID, data)
+	}
+	if err != nil {
+		return j.kernelError("mount image", err, nil)
+	}
+	return nil
+}
+
+// mountOverlayLegacy tries data-only layers (6.5), then an ordinary lower layer; and verity
+// only with the former.
+func (j *job) mountOverlayLegacy(image, target *os.File) error {
+	names := []string{procPath(image)}
+	for _, dir := range j.Objects {
+		names = append(names, j.legacyName(dir))
+	}
+	if len(j.Objects) == 0 {
+		// Overlayfs wants two layers, and keeps a directory that is removed.
+		none, err := os.MkdirTemp("", "."+noObjectsName+".*")
+		if err != nil {
+			return fmt.Errorf("make an empty object directory for image %s: %w", j.name, err)
+		}
+		defer os.Remove(none)
+		names = append(names, none)
+	}
+	err := j.tryOverlayLegacy(names, "::", target)
+	if !badLayers(err) {
+		return err
+	}
+	if j.state.Verity == VerityRequire && j.Verity == VerityTry {
+		j.state.Verity, j.state.VerityReason = VerityOff, "overlayfs of this kernel does not check fs-verity"
+		if again := j.tryOverlayLegacy(names, "::", target); !badLayers(again) {
+			return again
+		}
+	}
+	if j.state.Verity == VerityRequire || j.header.format >= 2 {
+		return err
+	}
+	if again := j.tryOverlayLegacy(names, ":", target); !badLayers(again) {
+		return again
+	}
+	return err
+}
+
+func (j *job) tryOverlayLegacy(lower []string, separator string, target *os.File) error {
+	if j.ways.noDataOnly && separator == "::" {
+		return unix.EINVAL
+	}
+	var data []string
+	for _, option := range j.overlayOptions() {
+		data = append(data, option.key+"="+option.value)
+	}
+	if j.Upper != nil {
+		data = append(data, "upperdir="+j.legacyName(j.Upper), "workdir="+j.legacyName(j.Work))
+	}
+	if j.Volatile {
+		data = append(data, "volatile")
+	}
+	data = append(data, "lowerdir="+strings.Join(lower, separator))
+	err := j.ways.step("create overlay")
+	if err == nil {
+		err = linux.Mount(j.source, procPath(target), "overlay", j.legacyFlags(), strings.Join(data, ","))
+	}
+	if err != nil {
+		return j.kernelError("mount overlay of image", err, nil)
+	}
+	return nil
+}
+
+func (j *job) legacyFlags() uintptr {
+	flags := uintptr(unix.MS_SILENT)
+	for _, f := range []struct {
+		set  bool
+		flag uintptr
+	}{
+		{j.ReadOnly, unix.MS_RDONLY},
+		{j.Nosuid, unix.MS_NOSUID},
+		{j.Nodev, unix.MS_NODEV},
+		{j.Noexec, unix.MS_NOEXEC},
+		{j.Noatime, unix.MS_NOATIME},
+	} {
+		if f.set {
+			flags |= f.flag
+		}
+	}
+	return flags
+}
+
+// legacyName is a string for the option text that leads to the directory.
+func (j *job) legacyName(dir *os.File) string {
+	again, err := openByPath(dir)
+	if err != nil {
+		return procPath(dir)
+	}
+	defer again.Close()
+	if name := layerName(again); name == again.Name() {
+		return name
+	}
+	return procPath(dir)
+}

@@ -1,0 +1,119 @@
+package mount
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/go-composefs/composefs/fsverity"
+)
+
+// decideVerity finds out, before anything is mounted, whether verity can hold. A kernel
+// without fs-verity mounts an overlay that requires it and then refuses to open any file.
+//
+// One question to each object directory answers it in constant time: asked for the digest of
+// a directory, which has none, filesystems with fs-verity say ENODATA, others that they do not
+// know the question.
+func (j *job) decideVerity() error {
+	if j.Verity == VerityOff {
+		return nil
+	}
+	for _, dir := range j.Objects {
+		reason, err := lacksVerity(dir)
+		if err != nil {
+			return fmt.Errorf("object directory %s: %w", dir.Name(), err)
+		}
+		if reason == "" {
+			continue
+		}
+		reason = fmt.Sprintf("object directory %s: %s", dir.Name(), reason)
+		if j.Verity == VerityRequire {
+			return fmt.Errorf("%w: %s", ErrNoVerity, reason)
+		}
+		j.state.VerityReason = reason
+		return nil
+	}
+	j.state.Verity = VerityRequire
+	return nil
+}
+
+// lacksVerity returns why files of the directory cannot have fs-verity, or an empty string.
+func lacksVerity(dir *os.File) (reason string, err error) {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(dir.Fd()), &fs); err != nil {
+		return "", os.NewSyscallError("fstatfs", err)
+	}
+	// A FUSE server may answer for its files, but the kernel does not take its word.
+	if fs.Type == unix.FUSE_SUPER_MAGIC {
+		return "a FUSE filesystem has no fs-verity", nil
+	}
+	// An O_PATH descriptor answers no questions.
+	fd, err := unix.Openat(int(dir.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", os.NewSyscallError("openat", err)
+	}
+	f := os.NewFile(uintptr(fd), dir.Name())
+	defer f.Close()
+	switch _, err := measure(f); {
+	case err == nil, errors.Is(err, unix.ENODATA):
+		return "", nil
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOTTY):
+		return "its filesystem, or this kernel, has no fs-verity", nil
+	default:
+		return "", err
+	}
+}
+
+// checkDigest compares the image with the expected digest, and notes what is known about it.
+func (j *job) checkDigest(ctx context.Context) error {
+	got, err := measure(j.Image)
+	switch {
+	case err == nil:
+		j.state.Digest, j.state.DigestOrigin = got, DigestMeasured
+	case j.Digest.IsZero():
+		// Nobody asked.
+		return nil
+	case !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENOTTY):
+		return fmt.Errorf("measure image %s: %w", j.name, err)
+	case !j.AllowComputed:
+		return &DigestError{Image: j.name, Want: j.Digest, Err: ErrNoVerity}
+	default:
+		if got, err = computeDigest(ctx, j.Image, j.Digest.Hash()); err != nil {
+			return fmt.Errorf("compute digest of image %s: %w", j.name, err)
+		}
+		j.state.Digest, j.state.DigestOrigin = got, DigestComputed
+	}
+	if !j.Digest.IsZero() && got != j.Digest {
+		return &DigestError{Image: j.name, Want: j.Digest, Got: got, Err: ErrWrongVerity}
+	}
+	return nil
+}
+
+// computeDigest hashes the image with 4 KiB blocks, as all composefs programs do.
+func computeDigest(ctx context.Context, image *os.File, hash fsverity.Hash) (fsverity.Digest, error) {
+	h, err := fsverity.NewHasher(fsverity.Options{Algorithm: fsverity.Algorithm{Hash: hash, BlockBits: 12}})
+	if err != nil {
+		return fsverity.Digest{}, err
+	}
+	buf := make([]byte, 1<<20)
+	for at := int64(0); ; {
+		if err := ctx.Err(); err != nil {
+			return fsverity.Digest{}, err
+		}
+		n, err := image.ReadAt(buf, at)
+		if _, err := h.Write(buf[:n]); err != nil {
+			return fsverity.Digest{}, err
+		}
+		at += int64(n)
+		if errors.Is(err, io.EOF) {
+			return h.Digest(), nil
+		}
+		if err != nil {
+			return fsverity.Digest{}, err
+		}
+	}
+}
