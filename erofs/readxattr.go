@@ -16,6 +16,10 @@ import (
 // A shared id counts 4-byte units from the block xattr_blkaddr to an entry. A name index stands
 // for a prefix; with bit 7 it selects a long prefix that the superblock leads to.
 
+// maxDiskXattrName is the longest full name: what follows "trusted." in an escaped attribute of
+// overlayfs may have 255 bytes.
+const maxDiskXattrName = len("trusted.") + tree.MaxXattrName
+
 // rawXattr is an attribute entry in place.
 type rawXattr struct {
 	index byte
@@ -108,8 +112,8 @@ func (img *Image) xattrName(x rawXattr) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if n := len(prefix) + len(x.name); n == 0 || n > tree.MaxXattrName {
-		return "", corruptf(NoNid, noOffset, "the name of an attribute has %d bytes, want 1 to %d", n, tree.MaxXattrName)
+	if n := len(prefix) + len(x.name); n == 0 || n > maxDiskXattrName {
+		return "", corruptf(NoNid, noOffset, "the name of an attribute has %d bytes, want 1 to %d", n, maxDiskXattrName)
 	}
 	if bytes.IndexByte(x.name, 0) >= 0 {
 		return "", corruptf(NoNid, noOffset, "the name of an attribute has a NUL")

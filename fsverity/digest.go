@@ -26,6 +26,14 @@ func DigestFromBytes(sum []byte) (Digest, error) {
 	return Digest{string(sum)}, nil
 }
 
+// DigestFromString is [DigestFromBytes] without the copy.
+func DigestFromString(sum string) (Digest, error) {
+	if len(sum) != sha256.Size && len(sum) != sha512.Size {
+		return Digest{}, fmt.Errorf("%w: %d bytes, want 32 or 64", ErrDigestSyntax, len(sum))
+	}
+	return Digest{sum}, nil
+}
+
 // ParseDigest reads the 64 or 128 hex digits (either case) of a digest.
 func ParseDigest(s string) (Digest, error) {
 	if len(s) != 2*sha256.Size && len(s) != 2*sha512.Size {
@@ -73,6 +81,12 @@ func (d Digest) Compare(e Digest) int {
 // String returns the lower-case hex form, empty for the zero digest.
 func (d Digest) String() string { return hex.EncodeToString([]byte(d.sum)) }
 
+// AppendHex appends [Digest.String] to b.
+func (d Digest) AppendHex(b []byte) []byte {
+	var sum [sha512.Size]byte
+	return hex.AppendEncode(b, sum[:copy(sum[:], d.sum)])
+}
+
 // ObjectPath returns where a store keeps the object of this name, relative to its object
 // directory: the first byte in hex, a slash, and the other bytes. Empty for the zero digest.
 func (d Digest) ObjectPath() string { return string(d.AppendObjectPath(nil)) }
@@ -82,9 +96,11 @@ func (d Digest) AppendObjectPath(b []byte) []byte {
 	if d.sum == "" {
 		return b
 	}
-	b = hex.AppendEncode(b, []byte(d.sum[:1]))
+	var sum [sha512.Size]byte
+	n := copy(sum[:], d.sum)
+	b = hex.AppendEncode(b, sum[:1])
 	b = append(b, '/')
-	return hex.AppendEncode(b, []byte(d.sum[1:]))
+	return hex.AppendEncode(b, sum[1:n])
 }
 
 // MarshalText implements [encoding.TextMarshaler].
