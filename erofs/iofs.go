@@ -261,6 +261,15 @@ func (f *FS) ReadLink(name string) (string, error) {
 	return target, nil
 }
 
+// Inode returns the inode of a path as the image has it, following a symlink at its end or not.
+func (f *FS) Inode(name string, follow bool) (*Inode, error) {
+	p, err := f.walk(name, follow)
+	if err != nil {
+		return nil, pathError("stat", name, err)
+	}
+	return &p.in, nil
+}
+
 // ReadDir implements [fs.ReadDirFS].
 func (f *FS) ReadDir(name string) ([]fs.DirEntry, error) {
 	p, err := f.walk(name, true)

@@ -227,6 +227,35 @@ func TestFSFollowsLinksWithinTheImage(t *testing.T) {
 	}
 }
 
+func TestFSInodeTellsHardLinksFromSymlinks(t *testing.T) {
+	root, _ := storedTree(t)
+	view := imageOf(t, root, erofs.FormatV1).FS(erofs.FSOptions{})
+	nid := func(name string, follow bool) uint64 {
+		t.Helper()
+		in, err := view.Inode(name, follow)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return in.Nid
+	}
+	hosts := nid("etc/hosts", false)
+	if got := nid("hardlink", false); got != hosts {
+		t.Errorf("a hard link has nid %d, the file %d", got, hosts)
+	}
+	if got := nid("links/dir/hosts", false); got != hosts {
+		t.Errorf("through a symlink the nid is %d, not %d", got, hosts)
+	}
+	if got := nid("links/relative", true); got != hosts {
+		t.Errorf("following a symlink gives nid %d, not %d", got, hosts)
+	}
+	if got := nid("links/relative", false); got == hosts {
+		t.Error("a symlink has the nid of its target")
+	}
+	if _, err := view.Inode("nowhere", true); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no such file: %v", err)
+	}
+}
+
 func TestFSRefusesWrongObjects(t *testing.T) {
 	content := bytes.Repeat([]byte("content"), 1000)
 	digest := digestOf(t, fsverity.SHA512, content)
