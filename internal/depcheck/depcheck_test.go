@@ -34,6 +34,7 @@ var rows = []row{
 	},
 	{packages: []string{"fsverity"}, modules: []string{"golang.org/x/sync"}},
 	{packages: []string{"tree"}},
+	{packages: []string{"internal/treetest"}},
 	{packages: []string{"erofs", "dumpfile", "objects"}},
 	{
 		packages: []string{"mount"},
@@ -142,8 +143,13 @@ func relative(importPath string) (string, bool) {
 	return strings.CutPrefix(importPath, module+"/")
 }
 
-// rowOf returns the index of the package's row, or -1.
+// rowOf returns the index of the package's row, or -1. A row that names it goes before one
+// that has it in a pattern.
 func rowOf(rows []row, pkg string) int {
+	named := slices.IndexFunc(rows, func(r row) bool { return slices.Contains(r.packages, pkg) })
+	if named >= 0 {
+		return named
+	}
 	return slices.IndexFunc(rows, func(r row) bool {
 		return slices.ContainsFunc(r.packages, func(pattern string) bool { return matches(pattern, pkg) })
 	})

@@ -64,12 +64,12 @@ func (g *generator) xattrs(n *tree.Inode) {
 			g.setXattr(n, fmt.Sprintf("user.many.%03d", i), "v")
 		}
 	case 1:
-		room := tree.MaxXattrCost
-		if g.Peer {
-			room = 8000 // a dump line with each byte escaped stays below 64 KiB
+		name, fill := "user.fill", "v"
+		if !g.Peer {
+			fill = pick(g, "v", "\xfe") // escaped in a dump, it is too much for a line
 		}
-		if name, cost := "user.fill", max(n.XattrCost(), 12); cost < room/2 {
-			g.setXattr(n, name, strings.Repeat("\xfe", room-cost-7-len(name)))
+		if cost := max(n.XattrCost(), 12); cost < tree.MaxXattrCost/2 {
+			g.setXattr(n, name, strings.Repeat(fill, tree.MaxXattrCost-cost-7-len(name)))
 		}
 	}
 }
