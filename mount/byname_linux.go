@@ -21,7 +21,7 @@ import (
 // overlayByName mounts the overlay with layers given as strings.
 func (j *job) overlayByName(l layers) (*os.File, error) {
 	if err := j.ways.step("namespace"); err != nil {
-		return nil, j.kernelError("make a mount namespace for image", err, nil)
+		return nil, j.kernelError("make a mount namespace for image", err)
 	}
 	var mnt *os.File
 	err := inMountNamespace(func() error {
@@ -112,7 +112,7 @@ func (j *job) nameLayers(l layers) (*namedLayers, error) {
 			continue
 		}
 		if err := linux.MoveMount(mnt, root); err != nil {
-			return n, j.kernelError("attach layer of image", err, nil)
+			return n, j.kernelError("attach layer of image", err)
 		}
 		n.attached = append(n.attached, mnt)
 	}

@@ -149,13 +149,38 @@ func mountAt(ctx context.Context, opts Options, target string) (State, error) {
 // procPath is a name of the open file for system calls that take names only.
 func procPath(f *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(f.Fd())) }
 
-// kernelError wraps what a call returned with what the kernel said about it, in the
-// filesystem context (which may be nil) and in its log.
-func (j *job) kernelError(doing string, err error, fs *os.File) error {
-	e := &KernelError{Doing: fmt.Sprintf("%s %s", doing, j.name), Err: err}
-	if fs != nil {
-		e.Messages = linux.FSLog(fs)
+// mountNew makes a filesystem of the type and mounts it, detached.
+func (j *job) mountNew(doing, fstype string, attrs int, configure func(fs *os.File) error) (*os.File, error) {
+	if j.ways.noMountAPI {
+		return nil, j.kernelError(doing, unix.ENOSYS)
 	}
-	e.Messages = append(e.Messages, j.log.Messages()...)
-	return e
+	fs, err := linux.FSOpen(fstype)
+	if errors.Is(err, unix.ENODEV) {
+		err = fmt.Errorf("this kernel has no %s: %w: %w", fstype, errors.ErrUnsupported, err)
+	}
+	if err != nil {
+		return nil, j.kernelError(doing, err)
+	}
+	defer fs.Close()
+	if err = configure(fs); err == nil {
+		err = linux.FSConfigCreate(fs)
+	}
+	var mnt *os.File
+	if err == nil {
+		mnt, err = linux.FSMount(fs, attrs)
+	}
+	if err != nil {
+		return nil, j.kernelError(doing, err, linux.FSLog(fs)...)
+	}
+	return mnt, nil
+}
+
+// kernelError wraps what a call returned with what the kernel said about it: the messages of a
+// filesystem context, and its log.
+func (j *job) kernelError(doing string, err error, messages ...string) error {
+	return &KernelError{
+		Doing:    doing + " " + j.name,
+		Err:      err,
+		Messages: append(messages, j.log.Messages()...),
+	}
 }

@@ -2,7 +2,6 @@ package mount
 
 import (
 	"errors"
-	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -36,42 +35,26 @@ func (j *job) mountImage() (*os.File, error) {
 }
 
 func (j *job) mountErofs(source string) (*os.File, error) {
-	const doing = "mount image"
-	if j.ways.noMountAPI {
-		return nil, j.kernelError(doing, unix.ENOSYS, nil)
-	}
-	fs, err := linux.FSOpen("erofs")
-	if errors.Is(err, unix.ENODEV) {
-		err = fmt.Errorf("this kernel has no EROFS: %w: %w", errors.ErrUnsupported, err)
-	}
-	if err != nil {
-		return nil, j.kernelError(doing, err, nil)
-	}
-	defer fs.Close()
-	if j.ways.noFileBacked && source == procPath(j.Image) {
-		return nil, j.kernelError(doing, unix.ENOTBLK, nil)
-	}
-	steps := []func() error{
-		func() error { return linux.FSConfigString(fs, "source", source) },
-		func() error { return linux.FSConfigFlag(fs, "ro") },
-		func() error {
-			// Without the flag no file has ACLs: looking for them would be in vain.
-			if j.header.acl {
-				return nil
-			}
-			return linux.FSConfigFlag(fs, "noacl")
-		},
-		func() error { return j.ways.step("create erofs") },
-		func() error { return linux.FSConfigCreate(fs) },
-	}
-	for _, step := range steps {
-		if err := step(); err != nil {
-			return nil, j.kernelError(doing, err, fs)
+	mnt, err := j.mountNew("mount image", "erofs", imageAttrs, func(fs *os.File) error {
+		if j.ways.noFileBacked && source == procPath(j.Image) {
+			return unix.ENOTBLK
 		}
-	}
-	mnt, err := linux.FSMount(fs, imageAttrs)
+		if err := linux.FSConfigString(fs, "source", source); err != nil {
+			return err
+		}
+		if err := linux.FSConfigFlag(fs, "ro"); err != nil {
+			return err
+		}
+		// Without the flag no file has ACLs: looking for them would be in vain.
+		if !j.header.acl {
+			if err := linux.FSConfigFlag(fs, "noacl"); err != nil {
+				return err
+			}
+		}
+		return j.ways.step("create erofs")
+	})
 	if err != nil {
-		return nil, j.kernelError(doing, err, fs)
+		return nil, err
 	}
 	if err := j.mapOwners(mnt); err != nil {
 		return nil, errors.Join(err, mnt.Close())
@@ -90,7 +73,7 @@ func (j *job) mapOwners(mnt *os.File) error {
 		err = linux.MountSetIDMap(mnt, j.UserNS)
 	}
 	if err != nil {
-		return j.kernelError("map owners of image", err, nil)
+		return j.kernelError("map owners of image", err)
 	}
 	return nil
 }
@@ -108,7 +91,7 @@ func (j *job) bindLoop() (*os.File, error) {
 	const doing = "set up a loop device for image"
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
 	if err != nil {
-		return nil, j.kernelError(doing, err, nil)
+		return nil, j.kernelError(doing, err)
 	}
 	defer control.Close()
 	for range loopTries {
@@ -120,7 +103,7 @@ func (j *job) bindLoop() (*os.File, error) {
 			break
 		}
 	}
-	return nil, j.kernelError(doing, err, nil)
+	return nil, j.kernelError(doing, err)
 }
 
 // tryLoop binds a device that is free, which another process may find free as well: EBUSY.

@@ -66,7 +66,7 @@ func (j *job) mountErofsSource(source, dir string) error {
 		err = linux.Mount(source, dir, "erofs", unix.MS_RDONLY|unix.MS_NODEV|unix.MS_NOSUID, data)
 	}
 	if err != nil {
-		return j.kernelError("mount image", err, nil)
+		return j.kernelError("mount image", err)
 	}
 	return nil
 }
@@ -112,13 +112,10 @@ func (j *job) tryOverlayLegacy(lower []string, separator string, target *os.File
 	}
 	var data []string
 	for _, option := range j.overlayOptions() {
-		data = append(data, option.key+"="+option.value)
+		data = append(data, option.String())
 	}
 	if j.Upper != nil {
 		data = append(data, "upperdir="+j.legacyName(j.Upper), "workdir="+j.legacyName(j.Work))
-	}
-	if j.Volatile {
-		data = append(data, "volatile")
 	}
 	data = append(data, "lowerdir="+strings.Join(lower, separator))
 	err := j.ways.step("create overlay")
@@ -126,7 +123,7 @@ func (j *job) tryOverlayLegacy(lower []string, separator string, target *os.File
 		err = linux.Mount(j.source, procPath(target), "overlay", j.legacyFlags(), strings.Join(data, ","))
 	}
 	if err != nil {
-		return j.kernelError("mount overlay of image", err, nil)
+		return j.kernelError("mount overlay of image", err)
 	}
 	return nil
 }

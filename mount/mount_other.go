@@ -24,3 +24,7 @@ func (m *Mount) attach(*os.File) error { return errNotLinux }
 func list() ([]Info, error) { return nil, errNotLinux }
 
 func unmount(string, UnmountOptions) error { return errNotLinux }
+
+func probe(*os.File) Capabilities {
+	return Capabilities{Kernel: []Capability{{CapErofs, No, "Images can be mounted on Linux only.", errNotLinux.Error()}}}
+}

@@ -21,9 +21,9 @@ type layers struct {
 func (j *job) mountOverlay(image *os.File) (*os.File, error) {
 	l := layers{image: image, data: j.Objects}
 	if len(l.data) == 0 {
-		mnt, dir, err := noObjects()
+		mnt, dir, err := j.noObjects()
 		if err != nil {
-			return nil, j.kernelError("mount an empty object directory for image", err, nil)
+			return nil, err
 		}
 		defer mnt.Close()
 		defer dir.Close()
@@ -48,51 +48,40 @@ func badLayers(err error) bool {
 	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EBADF)
 }
 
-// overlay configures and mounts an overlay whose layers the function sets.
+// overlay mounts an overlay whose layers the function sets.
 func (j *job) overlay(layers func(fs *os.File) error) (*os.File, error) {
-	const doing = "mount overlay of image"
-	fs, err := linux.FSOpen("overlay")
-	if errors.Is(err, unix.ENODEV) {
-		err = fmt.Errorf("this kernel has no overlayfs: %w: %w", errors.ErrUnsupported, err)
-	}
-	if err != nil {
-		return nil, j.kernelError(doing, err, nil)
-	}
-	defer fs.Close()
-	if err := j.configureOverlay(fs, layers); err != nil {
-		return nil, j.kernelError(doing, err, fs)
-	}
-	mnt, err := linux.FSMount(fs, j.overlayAttrs())
-	if err != nil {
-		return nil, j.kernelError(doing, err, fs)
-	}
-	return mnt, nil
+	return j.mountNew("mount overlay of image", "overlay", j.overlayAttrs(), func(fs *os.File) error {
+		if err := linux.FSConfigString(fs, "source", j.source); err != nil {
+			return err
+		}
+		for _, option := range j.overlayOptions() {
+			if err := option.set(fs); err != nil {
+				return fmt.Errorf("option %s: %w", option, err)
+			}
+		}
+		if err := layers(fs); err != nil {
+			return err
+		}
+		return j.ways.step("create overlay")
+	})
 }
 
-func (j *job) configureOverlay(fs *os.File, layers func(fs *os.File) error) error {
-	if err := linux.FSConfigString(fs, "source", j.source); err != nil {
-		return err
-	}
-	for _, option := range j.overlayOptions() {
-		if err := linux.FSConfigString(fs, option.key, option.value); err != nil {
-			return fmt.Errorf("option %s=%s: %w", option.key, option.value, err)
-		}
-	}
-	if j.Volatile {
-		if err := linux.FSConfigFlag(fs, "volatile"); err != nil {
-			return fmt.Errorf("option volatile: %w", err)
-		}
-	}
-	if err := layers(fs); err != nil {
-		return err
-	}
-	if err := j.ways.step("create overlay"); err != nil {
-		return err
-	}
-	return linux.FSConfigCreate(fs)
-}
-
+// overlayOption is a flag if the value is empty.
 type overlayOption struct{ key, value string }
+
+func (o overlayOption) String() string {
+	if o.value == "" {
+		return o.key
+	}
+	return o.key + "=" + o.value
+}
+
+func (o overlayOption) set(fs *os.File) error {
+	if o.value == "" {
+		return linux.FSConfigFlag(fs, o.key)
+	}
+	return linux.FSConfigString(fs, o.key, o.value)
+}
 
 // overlayOptions are those of every overlay. Older kernels follow redirects and use data-only
 // layers only if told; and metacopy keeps a change of metadata from copying data to the upper
@@ -101,6 +90,9 @@ func (j *job) overlayOptions() []overlayOption {
 	options := []overlayOption{{"metacopy", "on"}, {"redirect_dir", "on"}}
 	if j.state.Verity == VerityRequire {
 		options = append(options, overlayOption{"verity", "require"})
+	}
+	if j.Volatile {
+		options = append(options, overlayOption{key: "volatile"})
 	}
 	return options
 }
@@ -153,16 +145,11 @@ func (j *job) layersByFD(fs *os.File, l layers) error {
 const noObjectsName = "no-objects"
 
 // noObjects returns an empty directory, and the detached tmpfs that it is in and needs.
-func noObjects() (mnt, dir *os.File, err error) {
-	fs, err := linux.FSOpen("tmpfs")
+func (j *job) noObjects() (mnt, dir *os.File, err error) {
+	const doing = "mount an empty object directory for image"
+	mnt, err = j.mountNew(doing, "tmpfs", unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC,
+		func(*os.File) error { return j.ways.step("create tmpfs") })
 	if err != nil {
-		return nil, nil, err
-	}
-	defer fs.Close()
-	if err := linux.FSConfigCreate(fs); err != nil {
-		return nil, nil, err
-	}
-	if mnt, err = linux.FSMount(fs, unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC); err != nil {
 		return nil, nil, err
 	}
 	path := procPath(mnt) + "/" + noObjectsName

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/go-composefs/composefs/fsverity"
+	"github.com/go-composefs/composefs/internal/linux"
 )
 
 // decideVerity finds out, before anything is mounted, whether verity can hold. A kernel
@@ -58,7 +58,7 @@ func lacksVerity(dir *os.File) (reason string, err error) {
 	}
 	f := os.NewFile(uintptr(fd), dir.Name())
 	defer f.Close()
-	switch _, err := measure(f); {
+	switch _, _, err := linux.MeasureVerity(f); {
 	case err == nil, errors.Is(err, unix.ENODATA):
 		return "", nil
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOTTY):
@@ -70,15 +70,15 @@ func lacksVerity(dir *os.File) (reason string, err error) {
 
 // checkDigest compares the image with the expected digest, and notes what is known about it.
 func (j *job) checkDigest(ctx context.Context) error {
-	got, err := measure(j.Image)
+	got, err := fsverity.Measure(j.Image)
 	switch {
 	case err == nil:
 		j.state.Digest, j.state.DigestOrigin = got, DigestMeasured
 	case j.Digest.IsZero():
 		// Nobody asked.
 		return nil
-	case !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENOTTY):
-		return fmt.Errorf("measure image %s: %w", j.name, err)
+	case !errors.Is(err, fsverity.ErrNoVerity):
+		return fmt.Errorf("image %s: %w", j.name, err)
 	case !j.AllowComputed:
 		return &DigestError{Image: j.name, Want: j.Digest, Err: ErrNoVerity}
 	default:
@@ -95,25 +95,14 @@ func (j *job) checkDigest(ctx context.Context) error {
 
 // computeDigest hashes the image with 4 KiB blocks, as all composefs programs do.
 func computeDigest(ctx context.Context, image *os.File, hash fsverity.Hash) (fsverity.Digest, error) {
-	h, err := fsverity.NewHasher(fsverity.Options{Algorithm: fsverity.Algorithm{Hash: hash, BlockBits: 12}})
+	info, err := image.Stat()
 	if err != nil {
 		return fsverity.Digest{}, err
 	}
-	buf := make([]byte, 1<<20)
-	for at := int64(0); ; {
-		if err := ctx.Err(); err != nil {
-			return fsverity.Digest{}, err
-		}
-		n, err := image.ReadAt(buf, at)
-		if _, err := h.Write(buf[:n]); err != nil {
-			return fsverity.Digest{}, err
-		}
-		at += int64(n)
-		if errors.Is(err, io.EOF) {
-			return h.Digest(), nil
-		}
-		if err != nil {
-			return fsverity.Digest{}, err
-		}
+	if !info.Mode().IsRegular() {
+		// A device has no end of its own, and can be written to besides.
+		return fsverity.Digest{}, fmt.Errorf("not a regular file: %w", ErrNoVerity)
 	}
+	alg := fsverity.Algorithm{Hash: hash, BlockBits: 12}
+	return fsverity.File(ctx, image, info.Size(), fsverity.FileOptions{Options: fsverity.Options{Algorithm: alg}})
 }
