@@ -83,11 +83,22 @@ func (h *Hasher) Write(p []byte) (int, error) {
 
 // push adds the hash of a block to a level.
 func (h *Hasher) push(level int, block []byte) {
+	h.makeRoom(level)
+	h.levels[level] = h.appendSum(h.levels[level], block)
+}
+
+// pushSum adds a hash to a level.
+func (h *Hasher) pushSum(level int, sum []byte) {
+	h.makeRoom(level)
+	h.levels[level] = append(h.levels[level], sum...)
+}
+
+// makeRoom hands a full block of a level on to the level above it.
+func (h *Hasher) makeRoom(level int) {
 	if len(h.levels[level]) == h.alg.BlockSize() {
 		h.push(level+1, h.levels[level])
 		h.levels[level] = h.levels[level][:0]
 	}
-	h.levels[level] = h.appendSum(h.levels[level], block)
 }
 
 // appendSum appends the hash of salt and block.
@@ -108,10 +119,23 @@ func (h *Hasher) appendSum(dst, block []byte) []byte {
 
 // Digest returns the digest of what was written so far; more can be written after it.
 func (h *Hasher) Digest() Digest {
-	root := make([]byte, h.alg.Hash.Size()) // that of no data is zeros
-	if h.size > 0 {
-		root = h.root()
+	end := *h
+	for i := range end.levels {
+		end.levels[i] = slices.Clone(h.levels[i])
 	}
+	return end.finish()
+}
+
+// finish is Digest for a Hasher that is Reset next.
+func (h *Hasher) finish() Digest {
+	if h.size == 0 {
+		return h.digest(make([]byte, h.alg.Hash.Size())) // the root hash of no data is zeros
+	}
+	return h.digest(h.root(0))
+}
+
+// digest hashes the descriptor, which holds the root hash and all that led to it.
+func (h *Hasher) digest(root []byte) Digest {
 	var d [descriptorSize]byte // struct fsverity_descriptor of fs/verity/fsverity_private.h
 	d[0] = 1                   // version
 	d[1] = byte(h.alg.Hash)
@@ -124,17 +148,18 @@ func (h *Hasher) Digest() Digest {
 	return Digest{string(unsalted.appendSum(nil, d[:]))}
 }
 
-// root finishes the Merkle tree on a copy, so that more data can follow.
-func (h *Hasher) root() []byte {
-	end := *h
-	for i := range end.levels {
-		end.levels[i] = slices.Clone(h.levels[i])
-	}
-	for level := 0; ; level++ {
-		last := append(end.levels[level], make([]byte, h.alg.BlockSize()-len(end.levels[level]))...)
-		if len(end.levels[level+1]) == 0 {
-			return end.appendSum(nil, last)
+// root finishes the Merkle tree from a level on up and returns the root hash.
+func (h *Hasher) root(level int) []byte {
+	for ; ; level++ {
+		for len(h.levels[level]) < h.alg.BlockSize() {
+			pad := min(len(zeros), h.alg.BlockSize()-len(h.levels[level]))
+			h.levels[level] = append(h.levels[level], zeros[:pad]...)
 		}
-		end.push(level+1, last)
+		if len(h.levels[level+1]) == 0 {
+			return h.appendSum(nil, h.levels[level])
+		}
+		h.push(level+1, h.levels[level])
 	}
 }
+
+var zeros [4096]byte
