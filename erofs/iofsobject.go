@@ -4,24 +4,20 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path"
-	"slices"
-	"strings"
 
 	"github.com/go-composefs/composefs/fsverity"
 	"github.com/go-composefs/composefs/tree"
 )
 
-// objectName makes a name in the store of a backing path. The kernel looks such paths up from
-// the root of the data layer, where repeated slashes do no harm; ".." would leave the store.
+// objectName makes a name in the store of an inode's backing path.
 func objectName(node *tree.Inode) (string, error) {
 	backing := node.BackingPath()
 	if backing == "" {
 		return "", fmt.Errorf("%w: the file has no place in the store", ErrObject)
 	}
-	name := strings.TrimLeft(path.Clean(backing), "/")
-	if slices.Contains(strings.Split(backing, "/"), "..") || !validPath(name) {
-		return "", fmt.Errorf("%w: backing path %q is not a path in a store", ErrObject, backing)
+	name, reason := storeName(backing)
+	if reason != "" {
+		return "", fmt.Errorf("%w: %s", ErrObject, reason)
 	}
 	return name, nil
 }
@@ -76,18 +72,11 @@ func (f *FS) checkObject(info *fileInfo, object fs.File, verify bool) (fs.File, 
 
 // verify reads content and compares its digest.
 func (f *FS) verify(want fsverity.Digest, content io.Reader) error {
-	alg := f.opts.Algorithm
-	if alg == (fsverity.Algorithm{}) {
-		alg = fsverity.Algorithm{Hash: want.Hash(), BlockBits: fsverity.SHA256.BlockBits}
-	}
-	h, err := fsverity.NewHasher(fsverity.Options{Algorithm: alg})
+	got, err := contentDigest(f.opts.Algorithm, want, content)
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(h, content); err != nil {
-		return err
-	}
-	if got := h.Digest(); got != want {
+	if got != want {
 		return fmt.Errorf("%w: its digest is %s, the image says %s", ErrObject, got, want)
 	}
 	return nil

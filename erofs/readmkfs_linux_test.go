@@ -372,3 +372,17 @@ func TestReadsImagesOfMkfs(t *testing.T) {
 		})
 	}
 }
+
+func TestCheckFindsNothingInImagesOfMkfs(t *testing.T) {
+	t.Parallel()
+	testenv.Peer(t, "mkfs.erofs")
+	source := sourceTree(t)
+	for _, c := range mkfsCases() {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			for _, p := range problems(t, mkfs(t, source, c), erofs.CheckOptions{}) {
+				t.Error(p)
+			}
+		})
+	}
+}
