@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/go-composefs/composefs/fsverity"
@@ -116,6 +117,42 @@ func (s sealed) at(t *testing.T, opts mount.Options) mount.State {
 		notMounted(t, s.mnt)
 	})
 	return state
+}
+
+func TestMountIsListedWithDigestAndVerity(t *testing.T) {
+	s := seal(t)
+	opts := s.options(t)
+	opts.Verity, opts.Digest = mount.VerityRequire, digest(t, s.digest)
+	s.at(t, opts)
+	mounts, err := mount.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(mounts) != 1 {
+		t.Fatalf("%d mounts are listed, want 1: %+v", len(mounts), mounts)
+	}
+	got := mounts[0]
+	// What is told depends on the kernel; what it cannot tell is named and not made up.
+	want := mount.Info{
+		Target: s.mnt, ID: got.ID, Source: got.Source, Image: s.image,
+		Digest: opts.Digest, DigestOrigin: mount.DigestMeasured,
+		Objects: []string{s.store}, Verity: "require", ReadOnly: true,
+		Options: got.Options, Unknown: got.Unknown,
+	}
+	for _, field := range got.Unknown {
+		switch field {
+		case "image":
+			want.Image = ""
+		case "digest":
+			want.Digest, want.DigestOrigin = fsverity.Digest{}, ""
+		case "objects":
+			want.Objects = nil
+		}
+	}
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b fsverity.Digest) bool { return a == b })); diff != "" {
+		t.Errorf("mount (-want +got):\n%s", diff)
+	}
+	t.Logf("unknown to this kernel: %q", got.Unknown)
 }
 
 func TestLibraryTriesVerity(t *testing.T) {
