@@ -133,8 +133,9 @@ func mountAt(ctx context.Context, opts Options, target string) (State, error) {
 	defer j.log.Close()
 	m, err := j.detached()
 	if errors.Is(err, unix.ENOSYS) {
-		err = j.mountLegacy(dir)
-		return j.state, err
+		if err = j.mountLegacy(dir); err == nil {
+			return j.state, nil
+		}
 	}
 	if err != nil {
 		return State{}, err

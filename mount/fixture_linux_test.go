@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -129,7 +128,7 @@ func everything(t testing.TB, dir string) {
 	}
 	write := func(name string, size int, mode os.FileMode) {
 		t.Helper()
-		must(os.WriteFile(filepath.Join(dir, name), pattern(size), mode))
+		write(t, filepath.Join(dir, name), pattern(size))
 		must(os.Chmod(filepath.Join(dir, name), mode))
 	}
 	mkdir(t, dir+"/sub/deep/er", dir+"/empty")
@@ -175,14 +174,14 @@ func pattern(size int) []byte {
 
 // file is what a test compares of one.
 type file struct {
-	Mode           uint32
-	UID, GID       uint32
-	Rdev           uint64
-	Size           int64
-	Mtime          unix.Timespec
-	Target         string
-	Xattrs         map[string]string
-	content, under string // path to read, not compared
+	Mode     uint32
+	UID, GID uint32
+	Rdev     uint64
+	Size     int64
+	Mtime    unix.Timespec
+	Target   string
+	Xattrs   map[string]string
+	content  string // path to read, not compared
 }
 
 // tree reads everything below a directory but the content of files.
@@ -248,10 +247,23 @@ func xattrs(t testing.TB, path string) map[string]string {
 // same compares two trees: every name, every attribute, every byte.
 func same(t testing.TB, want, got string) {
 	t.Helper()
+	compare(t, tree(t, want), tree(t, got))
+}
+
+// sameBelow is same but for the root directory itself: with an upper directory that is the
+// upper directory's.
+func sameBelow(t testing.TB, want, got string) {
+	t.Helper()
 	wanted, gotten := tree(t, want), tree(t, got)
-	if diff := cmp.Diff(wanted, gotten, cmp.AllowUnexported(file{}), cmp.FilterPath(func(p cmp.Path) bool {
-		return slices.Contains([]string{".content", ".under"}, p.Last().String())
-	}, cmp.Ignore())); diff != "" {
+	delete(wanted, ".")
+	delete(gotten, ".")
+	compare(t, wanted, gotten)
+}
+
+func compare(t testing.TB, wanted, gotten map[string]file) {
+	t.Helper()
+	notCompared := cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".content" }, cmp.Ignore())
+	if diff := cmp.Diff(wanted, gotten, cmp.AllowUnexported(file{}), notCompared); diff != "" {
 		t.Fatalf("mount differs from its source (-source +mount):\n%s", diff)
 	}
 	for name, f := range wanted {

@@ -2,6 +2,7 @@ package mount
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -30,6 +31,8 @@ func openKernelLog() *kernelLog {
 // kernelLogMax is how many messages one error carries at most: a mount says two or three.
 const kernelLogMax = 5
 
+const kernelLogWarning = 4 // KERN_WARNING of include/linux/kern_levels.h
+
 // Messages returns what the filesystems logged since the last call. Another mount that fails
 // at the same time can have its messages in between.
 func (l *kernelLog) Messages() []string {
@@ -53,11 +56,16 @@ func (l *kernelLog) Messages() []string {
 	}
 }
 
-// kernelLogMessage takes the message out of a record "6,339,5140900,-;text\n KEY=value\n" if
-// it is of a filesystem or device that takes part in a mount.
+// kernelLogMessage takes the message out of a record "4,339,5140900,-;text\n KEY=value\n" if
+// it is a warning or worse of a filesystem or device that takes part in a mount.
 func kernelLogMessage(record string) string {
-	_, text, ok := strings.Cut(record, ";")
+	head, text, ok := strings.Cut(record, ";")
 	if !ok {
+		return ""
+	}
+	priority, _, _ := strings.Cut(head, ",")
+	// Facility times eight, and the level.
+	if level, err := strconv.Atoi(priority); err != nil || level%8 > kernelLogWarning {
 		return ""
 	}
 	text, _, _ = strings.Cut(text, "\n")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -13,27 +14,57 @@ import (
 
 // mountLegacy mounts with mount(2), where fsopen(2) and with it detached mounts are missing:
 // before Linux 5.2, or forbidden by a seccomp filter that does not know the call. For a moment
-// the image is mounted on a directory of its own, which others can see but not enter.
-func (j *job) mountLegacy(target *os.File) (err error) {
+// the image is mounted on a directory of its own, which others cannot reach.
+func (j *job) mountLegacy(target *os.File) error {
 	if j.UserNS != nil {
 		return fmt.Errorf("map owners of image %s: %w: this kernel has no fsopen", j.name, errors.ErrUnsupported)
 	}
-	dir, err := os.MkdirTemp("", ".composefs.*")
+	dir, err := mountPoint(".composefs.*")
 	if err != nil {
 		return fmt.Errorf("make a mount point for image %s: %w", j.name, err)
 	}
-	defer func() { err = errors.Join(err, os.Remove(dir)) }()
-	if err := j.mountErofsLegacy(dir); err != nil {
+	// The overlay has its own clone of the mount.
+	defer dir.Close()
+	if err := j.mountErofsLegacy(dir.path); err != nil {
 		return err
 	}
-	// The overlay has its own clone of the mount.
-	defer func() { err = errors.Join(err, linux.Unmount(dir, unix.MNT_DETACH)) }()
-	image, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	dir.mounted = true
+	image, err := os.OpenFile(dir.path, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return err
 	}
 	defer image.Close()
 	return j.mountOverlayLegacy(image, target)
+}
+
+// temporaryMount is a directory made for a mount that is needed for a moment. It lies in one
+// that only its owner can enter, because what is mounted has permissions of its own.
+type temporaryMount struct {
+	path    string
+	mounted bool
+}
+
+// mountPoint makes a directory to mount on; see os.MkdirTemp for the pattern.
+func mountPoint(pattern string) (*temporaryMount, error) {
+	parent, err := os.MkdirTemp("", pattern)
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(parent, noObjectsName)
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return nil, errors.Join(err, os.Remove(parent))
+	}
+	return &temporaryMount{path: path}, nil
+}
+
+// Close takes mount and directory away. Should that ever fail, an empty directory left behind
+// is no reason to fail a mount that stands.
+func (t *temporaryMount) Close() {
+	if t.mounted {
+		_ = linux.Unmount(t.path, unix.MNT_DETACH)
+	}
+	_ = os.Remove(t.path)
+	_ = os.Remove(filepath.Dir(t.path))
 }
 
 func (j *job) mountErofsLegacy(dir string) error {
@@ -79,13 +110,16 @@ func (j *job) mountOverlayLegacy(image, target *os.File) error {
 		names = append(names, j.legacyName(dir))
 	}
 	if len(j.Objects) == 0 {
-		// Overlayfs wants two layers, and keeps a directory that is removed.
-		none, err := os.MkdirTemp("", "."+noObjectsName+".*")
+		none, err := mountPoint(".composefs.*")
 		if err != nil {
 			return fmt.Errorf("make an empty object directory for image %s: %w", j.name, err)
 		}
-		defer os.Remove(none)
-		names = append(names, none)
+		defer none.Close()
+		if err := linux.Mount("tmpfs", none.path, "tmpfs", unix.MS_NODEV|unix.MS_NOSUID|unix.MS_NOEXEC, ""); err != nil {
+			return j.kernelError("mount an empty object directory for image", err)
+		}
+		none.mounted = true
+		names = append(names, none.path)
 	}
 	err := j.tryOverlayLegacy(names, "::", target)
 	if !badLayers(err) {

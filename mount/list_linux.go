@@ -40,7 +40,7 @@ func describe(m linux.MountInfo) (info Info, ok bool) {
 	known := true
 	add := func(dir string) {
 		switch {
-		case dir == "/"+noObjectsName, strings.HasPrefix(filepath.Base(dir), "."+noObjectsName+"."):
+		case filepath.Base(dir) == noObjectsName:
 			// What we give an image without external files.
 		case dir == "/" || strings.HasPrefix(dir, "/proc/"):
 			// A mount that never had a path, or a descriptor of the mounter.
@@ -66,6 +66,8 @@ func describe(m linux.MountInfo) (info Info, ok bool) {
 			info.Work = value
 		case "volatile":
 			info.Volatile = true
+		case "fsync": // the name since Linux 6.18
+			info.Volatile = value == "volatile"
 		}
 	}
 	if info.Image == "" {

@@ -33,7 +33,8 @@ type Options struct {
 
 	// Upper and Work make the mount writable: what is written goes to Upper, and Work is
 	// an empty directory on the same mount. Both or neither. Changing a file's metadata
-	// does not copy its data there.
+	// does not copy its data there. Owner and mode of the mount's root directory are those
+	// of Upper.
 	Upper, Work *os.File
 	// Volatile leaves out every sync to Upper. After a crash of the machine the kernel
 	// refuses to use Upper again.

@@ -33,9 +33,10 @@ func (j *job) mountOverlay(image *os.File) (*os.File, error) {
 	if !badLayers(err) {
 		return mnt, err
 	}
-	// The error of the best way is the one to show if none works.
 	mnt, nameErr := j.overlayByName(l)
-	if badLayers(nameErr) {
+	var first *KernelError
+	if nameErr != nil && errors.Is(err, unix.EINVAL) && errors.As(err, &first) && len(first.Messages) > 0 {
+		// The first refusal was none of the way.
 		return nil, err
 	}
 	return mnt, nameErr
@@ -142,7 +143,7 @@ func (j *job) layersByFD(fs *os.File, l layers) error {
 }
 
 // noObjectsName is what mountinfo shows for the object directory of an image without one.
-const noObjectsName = "no-objects"
+const noObjectsName = "composefs-no-objects"
 
 // noObjects returns an empty directory, and the detached tmpfs that it is in and needs.
 func (j *job) noObjects() (mnt, dir *os.File, err error) {
