@@ -22,12 +22,18 @@ build: ## bin/composefs and the names it also answers to
 	ln -sf composefs bin/composefs-info
 	ln -sf composefs bin/mount.composefs
 
-install: build ## into $(DESTDIR)$(PREFIX)
+install: build ## the program, its other names, manual pages and completions, into $(DESTDIR)$(PREFIX)
 	install -D -m 755 bin/composefs $(DESTDIR)$(PREFIX)/bin/composefs
 	ln -sf composefs $(DESTDIR)$(PREFIX)/bin/mkcomposefs
 	ln -sf composefs $(DESTDIR)$(PREFIX)/bin/composefs-info
 	install -d $(DESTDIR)$(PREFIX)/sbin
 	ln -sf ../bin/composefs $(DESTDIR)$(PREFIX)/sbin/mount.composefs
+	bin/composefs man $(DESTDIR)$(PREFIX)/share/man/man1
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
+		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	bin/composefs completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/composefs
+	bin/composefs completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_composefs
+	bin/composefs completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/composefs.fish
 
 deps: ## programs the tests use: installs Debian packages if root, else names what is missing
 	@scripts/deps.sh

@@ -47,8 +47,6 @@ var rows = []row{
 			"golang.org/x/term",
 			"github.com/spf13/cobra", "github.com/spf13/pflag",
 			"github.com/inconshreveable/mousetrap",
-			// cobra's man page writer
-			"github.com/cpuguy83/go-md2man/v2", "github.com/russross/blackfriday/v2",
 		},
 	},
 }
