@@ -43,6 +43,7 @@ const (
 	ProblemObject      ProblemKind = "object-missing"   // an object is not in the store
 	ProblemObjectSize  ProblemKind = "object-size"      // an object has another size
 	ProblemDigest      ProblemKind = "object-digest"    // an object has another digest
+	ProblemCanonical   ProblemKind = "canonical"        // a note: the tree has another image
 	ProblemMore        ProblemKind = "more"             // the last one: there are more than MaxProblems
 )
 
@@ -100,8 +101,10 @@ type CheckOptions struct {
 
 // Check looks at everything in the image, like a file system check, and goes through what is
 // wrong with it. It does not stop at the first problem. An image that nothing but notes come
-// of is sound: the kernel and this package agree on what it says, and if it is one of
-// composefs, it is one that a writer of its format makes.
+// of is sound: the kernel and this package agree on what it says. One of composefs without the
+// note [ProblemCanonical] is what the writers of its format make of its tree, byte for byte.
+//
+// Problems of objects come last, in no particular order.
 func (img *Image) Check(opts CheckOptions) iter.Seq[Problem] {
 	return func(yield func(Problem) bool) {
 		c := &checker{
@@ -119,6 +122,7 @@ func (img *Image) Check(opts CheckOptions) iter.Seq[Problem] {
 		c.counts()
 		c.composefs()
 		c.space()
+		c.canonical()
 		c.objects()
 	}
 }
@@ -130,6 +134,7 @@ type checker struct {
 	yield func(Problem) bool
 	left  int // problems that may still be reported
 	done  bool
+	found bool // something that is no note
 
 	inodes []checkedInode
 	byNid  map[uint64]int
@@ -172,6 +177,7 @@ func (c *checker) send(kind ProblemKind, note bool, at int, offset uint64, detai
 	if c.done {
 		return
 	}
+	c.found = c.found || !note
 	p := Problem{Kind: kind, Nid: NoNid, Offset: int64(offset), Detail: detail, Note: note}
 	if at >= 0 {
 		p.Nid, p.Path = c.inodes[at].nid, c.path(at)

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/go-composefs/composefs/erofs"
-	"github.com/go-composefs/composefs/tree"
 )
 
 // fuzzBases are good images whose bytes the fuzzers change, and for each the offsets of the
@@ -109,7 +108,7 @@ func FuzzTree(f *testing.F) {
 	})
 }
 
-// What Check calls sound is one writer's image: written again it is the same.
+// Check ends, and what it calls sound loads.
 func FuzzCheck(f *testing.F) {
 	images, offsets := fuzzBases(f)
 	for base := range images {
@@ -126,25 +125,9 @@ func FuzzCheck(f *testing.F) {
 		if len(found) > 101 {
 			t.Errorf("%d problems", len(found))
 		}
-		root, err := img.Tree(erofs.TreeOptions{MetadataOnly: true})
+		_, err = img.Tree(erofs.TreeOptions{MetadataOnly: true})
 		if len(found) == 0 && err != nil && !errors.Is(err, erofs.ErrUnsupported) {
 			t.Errorf("check finds nothing, and the image does not load: %v", err)
 		}
-		if len(found) == 0 && err == nil && img.Composefs() {
-			checkSound(t, img, root, image)
-		}
 	})
-}
-
-func checkSound(t *testing.T, img *erofs.Image, root *tree.Inode, image []byte) {
-	t.Helper()
-	var again bytes.Buffer
-	_, err := erofs.Write(&again, root, erofs.WriteOptions{Format: img.Format()})
-	if err != nil {
-		t.Errorf("check finds nothing, and the tree cannot be written: %v", err)
-		return
-	}
-	if i := firstDifference(image, again.Bytes()); i >= 0 {
-		t.Errorf("check finds nothing, and written again the image differs from byte %d", i)
-	}
 }
