@@ -17,6 +17,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // File is a file being written. It is not safe for concurrent use.
@@ -63,6 +64,26 @@ func Create(path string, perm fs.FileMode) (*File, error) {
 
 func tempName(path string) string {
 	return filepath.Join(filepath.Dir(path), "."+rand.Text()[:12]+".tmp")
+}
+
+// ReadOnly ends writing, before Commit: fs-verity can only be enabled on a file that nobody has
+// open for writing. What is written in place cannot be protected and gives
+// [errors.ErrUnsupported].
+func (f *File) ReadOnly() error {
+	if f.direct {
+		return fmt.Errorf("%s is no regular file: %w", f.path, errors.ErrUnsupported)
+	}
+	path := f.temp
+	if path == "" {
+		path = selfPath(f.File)
+	}
+	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return &fs.PathError{Op: "open", Path: f.path, Err: err}
+	}
+	err = f.Close()
+	f.File = os.NewFile(uintptr(fd), f.path) // errors name the file that it will be
+	return err
 }
 
 // Commit syncs the data, gives it its name, syncs the directory and closes the file. On an

@@ -1,6 +1,7 @@
 package atomicfile
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -89,5 +90,27 @@ func TestCreateWritesDevicesInPlace(t *testing.T) {
 	info, err := os.Stat(os.DevNull)
 	if err != nil || info.Mode().IsRegular() {
 		t.Errorf("%s was replaced: %v %v", os.DevNull, info, err)
+	}
+}
+
+func TestReadOnlyEndsWritingBeforeCommit(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "image")
+	f := write(t, path, "new")
+	if err := f.ReadOnly(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString("more"); err == nil {
+		t.Error("it can still be written")
+	}
+	if err := f.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := os.ReadFile(path); string(got) != "new" {
+		t.Errorf("the file holds %q", got)
+	}
+	device := write(t, os.DevNull, "gone")
+	defer device.Abort()
+	if err := device.ReadOnly(); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("a device: %v", err)
 	}
 }

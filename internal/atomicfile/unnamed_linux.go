@@ -22,6 +22,8 @@ func openUnnamed(dir string, perm fs.FileMode) (*os.File, error) {
 
 // nameFile gives an unnamed file a name that does not exist yet.
 func nameFile(f *os.File, name string) error {
-	self := fmt.Sprintf("/proc/self/fd/%d", f.Fd())
-	return unix.Linkat(unix.AT_FDCWD, self, unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW)
+	return unix.Linkat(unix.AT_FDCWD, selfPath(f), unix.AT_FDCWD, name, unix.AT_SYMLINK_FOLLOW)
 }
+
+// selfPath is a path by which this process can open a file that has no name.
+func selfPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
