@@ -1,0 +1,200 @@
+package tree
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/go-composefs/composefs/fsverity"
+	"github.com/go-composefs/composefs/internal/linux"
+)
+
+const (
+	// smallFile is up to how many bytes a file is read in one piece.
+	smallFile = 128 << 10
+	// largeFile is from how many bytes on one file is hashed by all goroutines.
+	largeFile = 16 << 20
+)
+
+// fileState is what tells a file that is at rest.
+type fileState struct {
+	id           FileID
+	size         uint64
+	mtime, ctime Timespec
+	mode         uint16
+}
+
+func stateOf(st *unix.Statx_t) fileState {
+	return fileState{idOf(st), st.Size, timeOf(st.Mtime), timeOf(st.Ctime), st.Mode}
+}
+
+func timeOf(t unix.StatxTimestamp) Timespec { return Timespec{t.Sec, t.Nsec} }
+
+// scanFile reads one file that is not a directory, and says whether it was a large one.
+func (s *scanner) scanFile(ctx context.Context, w *scanWorker, d *dirNode, e *Entry) (bool, error) {
+	fd, err := linux.OpenPath(d.fd, e.Name)
+	if err != nil {
+		return false, s.failed("open", d, e.Name, changedIfGone(err))
+	}
+	defer unix.Close(fd)
+	if err := linux.Stat(fd, &w.stat); err != nil {
+		return false, s.failed("stat", d, e.Name, err)
+	}
+	n := e.Inode
+	if kind := uint32(w.stat.Mode) & TypeMask; kind != n.Mode {
+		return false, s.failed("open", d, e.Name, fmt.Errorf("%w: it is of another type now", ErrChanged))
+	}
+	if slices.Contains(s.opts.Skip, idOf(&w.stat)) {
+		s.skip(d, e)
+		return false, nil
+	}
+	if s.opts.Hardlinks && w.stat.Nlink > 1 {
+		if known, err := s.meet(w, e); known || err != nil {
+			return false, s.failed("stat", d, e.Name, err)
+		}
+	}
+	s.metadata(n, &w.stat)
+	return w.stat.Size > smallFile, s.content(ctx, w, d, e, fd)
+}
+
+// meet makes e another name of its file, if the file was met before. Only metadata is sure to
+// be there already: whoever met it first may still be reading it.
+func (s *scanner) meet(w *scanWorker, e *Entry) (known bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first, known := s.seen[idOf(&w.stat)]
+	if !known {
+		if s.seen == nil {
+			s.seen = map[FileID]linked{}
+		}
+		s.seen[idOf(&w.stat)] = linked{e.Inode, stateOf(&w.stat)}
+		return false, nil
+	}
+	if first.stat != stateOf(&w.stat) {
+		return true, ErrChanged
+	}
+	e.Inode, e.Link = first.inode, true
+	return true, nil
+}
+
+func (s *scanner) metadata(n *Inode, st *unix.Statx_t) {
+	n.Mode = uint32(st.Mode)
+	n.UID, n.GID = st.Uid, st.Gid
+	n.Nlink = 1
+	n.Size = st.Size
+	n.Rdev = linux.Device(st.Rdev_major, st.Rdev_minor)
+	n.Mtime = timeOf(st.Mtime)
+	if c := s.opts.MtimeClamp; c != nil && n.Mtime.Compare(*c) > 0 {
+		n.Mtime = *c
+	}
+	if s.opts.UseEpoch {
+		n.Mtime = Timespec{}
+	}
+}
+
+// content reads what else there is to a file: attributes, target, data. fd is a reference.
+func (s *scanner) content(ctx context.Context, w *scanWorker, d *dirNode, e *Entry, fd int) error {
+	n := e.Inode
+	done := int64(0)
+	switch {
+	case n.IsRegular() && n.Size > 0:
+		if err := s.data(ctx, w, d, e, fd); err != nil {
+			return err
+		}
+		done = int64(n.Size)
+	default:
+		if n.IsSymlink() {
+			var err error
+			if n.Target, err = linux.ReadLink(fd, w.data[:MaxTarget+1]); err != nil {
+				return s.failed("read link", d, e.Name, err)
+			}
+			n.Size = uint64(len(n.Target))
+		}
+		if err := s.readXattrs(w, n, fd, true); err != nil {
+			return s.failed("read attributes of", d, e.Name, err)
+		}
+	}
+	if s.opts.Progress != nil {
+		s.opts.Progress.Add(1, done)
+	}
+	return nil
+}
+
+// data reads a regular file that is not empty.
+func (s *scanner) data(ctx context.Context, w *scanWorker, d *dirNode, e *Entry, ref int) error {
+	fd, err := linux.Reopen(ref, unix.O_RDONLY|unix.O_NOCTTY)
+	if err != nil {
+		return s.failed("open", d, e.Name, err)
+	}
+	n := e.Inode
+	var f *os.File
+	if s.opts.Sink != nil && !s.inline(n) {
+		f = os.NewFile(uintptr(fd), d.path(s.dirs.top, e.Name))
+		defer f.Close()
+	} else {
+		defer unix.Close(fd)
+	}
+	if err := s.readXattrs(w, n, fd, false); err != nil {
+		return s.failed("read attributes of", d, e.Name, err)
+	}
+	readErr := s.readData(ctx, w, n, fd, f)
+	// Whatever went wrong, that the file changed is the better explanation.
+	if err := linux.Stat(fd, &w.after); err != nil {
+		return s.failed("stat", d, e.Name, err)
+	}
+	if stateOf(&w.stat) != stateOf(&w.after) || errors.Is(readErr, fsverity.ErrSize) {
+		return s.failed("read", d, e.Name, ErrChanged)
+	}
+	return s.failed("read", d, e.Name, readErr)
+}
+
+func (s *scanner) inline(n *Inode) bool {
+	return s.opts.InlineMax > 0 && n.Size <= uint64(s.opts.InlineMax)
+}
+
+// readData sets the content or the digest of n. f is the file of fd, if there is one.
+func (s *scanner) readData(ctx context.Context, w *scanWorker, n *Inode, fd int, f *os.File) error {
+	var err error
+	switch {
+	case f != nil:
+		n.Digest, err = s.opts.Sink.Put(ctx, f, int64(n.Size))
+		return err
+	case n.Size > smallFile:
+		opts := fsverity.FileOptions{Options: fsverity.Options{Algorithm: s.opts.Algorithm}, Jobs: 1}
+		if n.Size >= largeFile {
+			opts.Jobs = s.opts.Jobs
+		}
+		n.Digest, err = fsverity.File(ctx, fdReader(fd), int64(n.Size), opts)
+		return err
+	}
+	// One byte more than there should be tells a file that grew.
+	got, err := linux.ReadAt(fd, w.data[:n.Size+1], 0)
+	if err != nil {
+		return err
+	}
+	if uint64(got) != n.Size {
+		return fsverity.ErrSize
+	}
+	if data := w.data[:got]; s.inline(n) {
+		n.Content = slices.Clone(data)
+	} else {
+		n.Digest, err = fsverity.Sum(s.opts.Algorithm, data)
+	}
+	return err
+}
+
+// fdReader reads a descriptor as an [io.ReaderAt].
+type fdReader int
+
+func (fd fdReader) ReadAt(p []byte, off int64) (int, error) {
+	n, err := linux.ReadAt(int(fd), p, off)
+	if err == nil && n < len(p) {
+		err = io.EOF
+	}
+	return n, err
+}
