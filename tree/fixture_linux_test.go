@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-composefs/composefs/fsverity"
 	"github.com/go-composefs/composefs/tree"
 )
 
@@ -29,25 +28,10 @@ func tryScan(t testing.TB, dir string, opts tree.ScanOptions) (*tree.Inode, erro
 	return tree.Scan(t.Context(), f, opts)
 }
 
-// must ends the test when making a fixture fails.
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func write(t testing.TB, path string, data []byte) {
 	t.Helper()
 	must(t, os.MkdirAll(filepath.Dir(path), 0o755))
 	must(t, os.WriteFile(path, data, 0o644))
-}
-
-func digestOf(t testing.TB, data []byte) fsverity.Digest {
-	t.Helper()
-	d, err := fsverity.Sum(fsverity.SHA256, data)
-	must(t, err)
-	return d
 }
 
 // names lists the paths of a tree.
