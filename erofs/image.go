@@ -232,7 +232,7 @@ func (img *Image) readHeader() error {
 		acl:     le.Uint32(b[8:])&headerFlagACL != 0,
 		format:  FormatV0 + Format(format),
 	}
-	if img.sb.Blocks<<img.sb.BlockBits > img.win.size {
+	if img.blockPos(img.sb.Blocks) > img.win.size {
 		return corruptf(NoNid, superOffset+sbBlocks, "the image is cut off: %d blocks of %d bytes are announced, there are %d bytes",
 			img.sb.Blocks, img.sb.BlockSize(), img.win.size)
 	}

@@ -15,6 +15,7 @@ import (
 	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/go-composefs/composefs/erofs"
 	"github.com/go-composefs/composefs/fsverity"
@@ -339,5 +340,26 @@ func TestReadFileRefusesHugeSparseFiles(t *testing.T) {
 	clear(foreign[:32]) // without the composefs header its 2^50 bytes are a hole
 	if _, err := openImage(t, foreign).FS(erofs.FSOptions{}).ReadFile("f"); err == nil {
 		t.Error("no error")
+	}
+}
+
+// An image serves many goroutines at once (run with -race).
+func TestConcurrentReaders(t *testing.T) {
+	root, store := storedTree(t)
+	view := imageOf(t, root, erofs.FormatV1).FS(erofs.FSOptions{Objects: store, Verify: true})
+	var group errgroup.Group
+	for range 8 {
+		group.Go(func() error {
+			return fs.WalkDir(view, ".", func(name string, d fs.DirEntry, err error) error {
+				if err != nil || !d.Type().IsRegular() {
+					return err
+				}
+				_, err = view.ReadFile(name)
+				return err
+			})
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
 	}
 }

@@ -161,7 +161,7 @@ func (l *loader) children(at int) error {
 			return err
 		}
 		count += d.n
-		if err := l.charge(uint64(d.n)*entryCost + uint64(d.end)); err != nil {
+		if err := l.charge(uint64(d.n)*entryCost + uint64(len(d.b))); err != nil {
 			return err
 		}
 	}

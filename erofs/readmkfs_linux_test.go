@@ -182,6 +182,9 @@ func compareInode(t testing.TB, in *erofs.Inode, path string, isRoot bool, want 
 	if want.allRoot {
 		uid, gid = 0, 0
 	}
+	if want.owner != [2]uint32{} {
+		uid, gid = want.owner[0], want.owner[1]
+	}
 	if in.Mode != st.Mode || in.UID != uid || in.GID != gid {
 		t.Errorf("%s: got mode %o uid %d gid %d, want %o %d %d", path, in.Mode, in.UID, in.GID, st.Mode, uid, gid)
 	}
@@ -272,7 +275,8 @@ type mkfsCase struct {
 	name       string
 	args       []string
 	allRoot    bool
-	mtime      int64 // of all files, if not 0
+	owner      [2]uint32 // of all files, if not 0
+	mtime      int64     // of all files, if not 0
 	exactMtime bool
 	blobdev    bool
 }
@@ -315,6 +319,9 @@ func mkfsCases() []mkfsCase {
 		{name: "blob device with big chunks", args: []string{"--chunksize=16384"}, blobdev: true},
 		{name: "blob device, 48 bits", args: []string{"--chunksize=4096", "-E48bit"}, blobdev: true},
 	}
+	cases = append(cases,
+		mkfsCase{name: "whiteouts kept", args: []string{"--ovlfs-strip=0"}},
+		mkfsCase{name: "compact inodes", args: []string{"-Eforce-inode-compact", "-T777", "--force-uid=3", "--force-gid=4"}, mtime: 777, owner: [2]uint32{3, 4}})
 	for _, bits := range []string{"512", "1024", "2048"} {
 		cases = append(cases,
 			mkfsCase{name: "blocks of " + bits, args: []string{"-b" + bits}},
@@ -338,15 +345,7 @@ func mkfs(t testing.TB, source string, c mkfsCase) *erofs.Image {
 	if out, err := exec.Command(program, append(args, image, source)...).CombinedOutput(); err != nil {
 		t.Fatalf("mkfs.erofs %q: %v\n%s", args, err, out)
 	}
-	f, err := os.Open(image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	img, err := erofs.OpenFile(f)
-	if err != nil {
-		t.Fatal(err)
-	}
+	img := openImageFile(t, image)
 	if c.blobdev {
 		b, err := os.Open(blob)
 		if err != nil {
@@ -384,5 +383,87 @@ func TestCheckFindsNothingInImagesOfMkfs(t *testing.T) {
 				t.Error(p)
 			}
 		})
+	}
+}
+
+// An image of a tarball reads back as the tarball's source.
+func TestReadsTarImagesOfMkfs(t *testing.T) {
+	t.Parallel()
+	program := testenv.Peer(t, "mkfs.erofs")
+	source := sourceTree(t)
+	ball := filepath.Join(t.TempDir(), "tar")
+	tar := exec.Command("tar", "--format=pax", "--xattrs", "--xattrs-include=*", "--sort=name", "-cf", ball, "-C", source, ".")
+	if out, err := tar.CombinedOutput(); err != nil {
+		t.Skipf("no tar that keeps attributes: %v: %s", err, out)
+	}
+	image := filepath.Join(t.TempDir(), "image")
+	if out, err := exec.Command(program, "--quiet", "--tar=f", image, ball).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	img := openImageFile(t, image)
+	compareSource(t, img, source, mkfsCase{})
+	for _, p := range problems(t, img, erofs.CheckOptions{}) {
+		t.Error(p)
+	}
+}
+
+func openImageFile(t testing.TB, name string) *erofs.Image {
+	t.Helper()
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	img, err := erofs.OpenFile(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+// Without its extra device an image says what is missing, and all but file data can be read.
+func TestExtraDevices(t *testing.T) {
+	t.Parallel()
+	program := testenv.Peer(t, "mkfs.erofs")
+	source := sourceTree(t)
+	dir := t.TempDir()
+	image, blob := filepath.Join(dir, "image"), filepath.Join(dir, "blob")
+	args := []string{"--quiet", "--chunksize=4096", "--blobdev=" + blob, image, source}
+	if out, err := exec.Command(program, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	img := openImageFile(t, image)
+	view := img.FS(erofs.FSOptions{})
+	if _, err := view.ReadDir("sizes"); err != nil {
+		t.Error(err)
+	}
+	_, err := view.ReadFile("sizes/300000")
+	checkUnsupported(t, err, "EROFS_FEATURE_INCOMPAT_DEVICE_TABLE")
+	if err := img.SetDevices(); err == nil {
+		t.Error("no error of no devices")
+	}
+	if err := img.SetDevices(bytes.NewReader(nil)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := view.ReadFile("sizes/300000"); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("got %v from an empty device, want unexpected EOF", err)
+	}
+}
+
+// mkfs.erofs takes whiteouts out on request, and marks what they were in.
+func TestReadsStrippedImagesOfMkfs(t *testing.T) {
+	t.Parallel()
+	testenv.Root(t)
+	source := sourceTree(t)
+	img := mkfs(t, source, mkfsCase{args: []string{"--ovlfs-strip=1"}})
+	view := img.FS(erofs.FSOptions{})
+	if _, err := view.Stat("whiteout"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("got %v, want the whiteout gone", err)
+	}
+	if _, err := view.Stat("char"); err != nil {
+		t.Error(err)
+	}
+	for _, p := range problems(t, img, erofs.CheckOptions{}) {
+		t.Error(p)
 	}
 }
