@@ -245,16 +245,6 @@ func (f *FS) stat(op, name string, follow bool) (fs.FileInfo, error) {
 	return info, nil
 }
 
-// Inode returns the inode of a path as the image has it. A symlink at the end of the path is
-// not followed.
-func (f *FS) Inode(name string) (*Inode, error) {
-	p, err := f.walk(name, false)
-	if err != nil {
-		return nil, pathError("inode", name, err)
-	}
-	return &p.in, nil
-}
-
 // ReadLink implements [fs.ReadLinkFS].
 func (f *FS) ReadLink(name string) (string, error) {
 	p, err := f.walk(name, false)

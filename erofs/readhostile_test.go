@@ -151,7 +151,7 @@ func readAll(img *erofs.Image) {
 		}
 		_, _ = root.Lookup(e.Name)
 		_, _ = view.Stat(e.Name)
-		_, _ = view.Inode(e.Name)
+		_, _ = view.Inode(e.Name, false)
 		_, _ = view.ReadLink(e.Name)
 		in, err := img.Inode(e.Nid)
 		if err != nil {
