@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"iter"
+	"strings"
 
 	"github.com/go-composefs/composefs/tree"
 )
@@ -15,10 +16,6 @@ import (
 //
 // A shared id counts 4-byte units from the block xattr_blkaddr to an entry. A name index stands
 // for a prefix; with bit 7 it selects a long prefix that the superblock leads to.
-
-// maxDiskXattrName is the longest full name: what follows "trusted." in an escaped attribute of
-// overlayfs may have 255 bytes.
-const maxDiskXattrName = len("trusted.") + tree.MaxXattrName
 
 // rawXattr is an attribute entry in place.
 type rawXattr struct {
@@ -112,13 +109,18 @@ func (img *Image) xattrName(x rawXattr) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if n := len(prefix) + len(x.name); n == 0 || n > maxDiskXattrName {
-		return "", corruptf(NoNid, noOffset, "the name of an attribute has %d bytes, want 1 to %d", n, maxDiskXattrName)
+	name := prefix + string(x.name)
+	longest := tree.MaxXattrName
+	if strings.HasPrefix(name, xattrOverlayEscaped) {
+		longest += len(xattrOverlayEscaped) - len(xattrOverlay)
+	}
+	if name == "" || len(name) > longest {
+		return "", corruptf(NoNid, noOffset, "the name of an attribute has %d bytes, want 1 to %d", len(name), longest)
 	}
 	if bytes.IndexByte(x.name, 0) >= 0 {
 		return "", corruptf(NoNid, noOffset, "the name of an attribute has a NUL")
 	}
-	return prefix + string(x.name), nil
+	return name, nil
 }
 
 // readPrefixes reads the long prefixes: u16 length, u8 index of the short prefix it goes on
