@@ -47,17 +47,15 @@ func (j *job) tryNames(n *namedLayers) (*os.File, error) {
 	if j.header.format < 2 && j.state.Verity == VerityOff {
 		ways = append(ways, func(fs *os.File) error { return j.layersByColons(fs, n, ":") })
 	}
-	var first error
+	// An old kernel that dislikes something else says so to the way that it knows, the last.
+	var mnt *os.File
+	var err error
 	for _, way := range ways {
-		mnt, err := j.overlay(way)
-		if !badLayers(err) {
-			return mnt, err
-		}
-		if first == nil {
-			first = err
+		if mnt, err = j.overlay(way); !badLayers(err) {
+			break
 		}
 	}
-	return nil, first
+	return mnt, err
 }
 
 // layersByPlus hands each layer over by itself: Linux 6.8.

@@ -39,6 +39,7 @@ type job struct {
 	header header
 	state  State
 	source string // of the overlay
+	marked bool   // the work directory has the mark of an earlier volatile mount
 	log    *kernelLog
 }
 
@@ -60,6 +61,10 @@ func prepare(ctx context.Context, opts Options) (*job, error) {
 		return nil, err
 	}
 	j.source = formatSource(j.sourceName(), j.state.Digest, j.state.DigestOrigin)
+	if j.Volatile {
+		_, err := os.Lstat(procPath(j.Work) + volatileMark)
+		j.marked = err == nil
+	}
 	j.log = openKernelLog()
 	return j, nil
 }
@@ -90,11 +95,16 @@ func (j *job) detached() (*Mount, error) {
 	file, err := j.mountBoth()
 	// Some kernels between fs-verity (5.4) and overlayfs's use of it (6.6) can do the one
 	// and not the other, which shows only here.
-	if badLayers(err) && j.Verity == VerityTry && j.state.Verity == VerityRequire {
-		j.state.Verity = VerityOff
-		var again error
-		if file, again = j.mountBoth(); again == nil {
-			j.state.VerityReason, err = "overlayfs of this kernel does not check fs-verity", nil
+	if badLayers(err) && j.state.Verity == VerityRequire {
+		const reason = "overlayfs of this kernel does not check fs-verity"
+		if j.Verity == VerityTry {
+			j.state.Verity = VerityOff
+			var again error
+			if file, again = j.mountBoth(); again == nil {
+				j.state.VerityReason, err = reason, nil
+			}
+		} else if probeOverlay(VerityRequire) != nil {
+			err = fmt.Errorf("%w: %s: %w", ErrNoVerity, reason, err)
 		}
 	}
 	if err != nil {
@@ -144,7 +154,12 @@ func mountAt(ctx context.Context, opts Options, target string) (State, error) {
 		err = m.attach(dir)
 	}
 	// While it is open the mount is busy.
-	return m.state, errors.Join(err, m.Close())
+	err = errors.Join(err, m.Close())
+	if err != nil {
+		j.unmarkVolatile()
+		return State{}, err
+	}
+	return m.state, nil
 }
 
 // procPath is a name of the open file for system calls that take names only.

@@ -39,17 +39,20 @@ func TestFailureOfAnyStepLeavesNothing(t *testing.T) {
 				return nil
 			}
 			target := workDir(t)
+			before, files := machineState(), openFiles(t)
 			if _, err := At(t.Context(), opts, target); err != nil {
 				t.Fatal(err)
 			}
 			if err := Unmount(target, UnmountOptions{}); err != nil {
 				t.Fatal(err)
 			}
+			if after, ok := settled(before); !ok {
+				t.Errorf("left after unmount:\n%s", after)
+			}
 			if len(steps) < 2 {
 				t.Errorf("only the steps %q", steps)
 			}
 			for _, failing := range steps {
-				before, files := machineState(), openFiles(t)
 				opts.ways.fail = func(step string) error {
 					if step == failing {
 						return unix.EIO

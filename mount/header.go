@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 )
 
 // The first 32 bytes of a composefs image, see struct lcfs_erofs_header_s of the C
@@ -29,6 +30,9 @@ func readHeader(r io.ReaderAt, name string) (header, error) {
 	case err == nil || errors.Is(err, io.EOF):
 		return header{}, fmt.Errorf("image %s: %w: only %d bytes long", name, ErrNotComposefs, n)
 	default:
+		if path := (*fs.PathError)(nil); errors.As(err, &path) {
+			err = path.Err // it says the name again
+		}
 		return header{}, fmt.Errorf("read image %s: %w", name, err)
 	}
 	if magic := binary.LittleEndian.Uint32(buf[0:]); magic != headerMagic {

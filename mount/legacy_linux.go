@@ -119,7 +119,12 @@ func (j *job) mountOverlayLegacy(image, target *os.File) error {
 			return j.kernelError("mount an empty object directory for image", err)
 		}
 		none.mounted = true
-		names = append(names, none.path)
+		dir, err := os.OpenFile(none.path, unix.O_PATH|unix.O_DIRECTORY, 0)
+		if err != nil {
+			return err
+		}
+		defer dir.Close()
+		names = append(names, j.legacyName(dir))
 	}
 	err := j.tryOverlayLegacy(names, "::", target)
 	if !badLayers(err) {
@@ -134,10 +139,7 @@ func (j *job) mountOverlayLegacy(image, target *os.File) error {
 	if j.state.Verity == VerityRequire || j.header.format >= 2 {
 		return err
 	}
-	if again := j.tryOverlayLegacy(names, ":", target); !badLayers(again) {
-		return again
-	}
-	return err
+	return j.tryOverlayLegacy(names, ":", target)
 }
 
 func (j *job) tryOverlayLegacy(lower []string, separator string, target *os.File) error {
@@ -157,6 +159,7 @@ func (j *job) tryOverlayLegacy(lower []string, separator string, target *os.File
 		err = linux.Mount(j.source, procPath(target), "overlay", j.legacyFlags(), strings.Join(data, ","))
 	}
 	if err != nil {
+		j.unmarkVolatile()
 		return j.kernelError("mount overlay of image", err)
 	}
 	return nil

@@ -50,6 +50,7 @@ func (f fixture) digest(t testing.TB) fsverity.Digest {
 
 func TestListReadsBackWhatWasMounted(t *testing.T) {
 	f := newFixture(t, small)
+	byFD := Probe(nil).Get(CapLayerFD).Answer == Yes
 	second := f.dir + "/with, comma: and\\ \t\n"
 	mkdir(t, second)
 	for _, way := range allWays {
@@ -78,7 +79,7 @@ func TestListReadsBackWhatWasMounted(t *testing.T) {
 			target, _ := mountHere(t, opts)
 			same(t, f.source, target)
 			got := listed(t, target)
-			if !way.ways.noLayerFD && !way.ways.noMountAPI {
+			if byFD && !way.ways.noLayerFD && !way.ways.noMountAPI {
 				if diff := cmp.Diff([]string{f.store, second}, got.Objects); diff != "" {
 					t.Error(diff)
 				}

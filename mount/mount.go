@@ -36,8 +36,9 @@ type Options struct {
 	// does not copy its data there. Owner and mode of the mount's root directory are those
 	// of Upper.
 	Upper, Work *os.File
-	// Volatile leaves out every sync to Upper. After a crash of the machine the kernel
-	// refuses to use Upper again.
+	// Volatile leaves out every sync to Upper, which the kernel then refuses to use again,
+	// because it cannot know whether the machine crashed. Who does removes the directory
+	// work/incompat/volatile in Work after syncing.
 	Volatile bool
 
 	// ReadOnly forbids writing even with Upper. Without Upper nothing can be written anyway.

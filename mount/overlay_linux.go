@@ -43,15 +43,15 @@ func (j *job) mountOverlay(image *os.File) (*os.File, error) {
 }
 
 // badLayers says whether the kernel refused the overlay in a way that may come from how its
-// layers were handed over: EBADF from kernels that want strings, EINVAL from those that do not
-// know a key or cannot stack on detached mounts.
+// layers were handed over: EBADF and, before 6.5, EOPNOTSUPP from kernels that want strings,
+// EINVAL from those that do not know a key or cannot stack on detached mounts.
 func badLayers(err error) bool {
-	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EBADF)
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EBADF) || errors.Is(err, unix.EOPNOTSUPP)
 }
 
 // overlay mounts an overlay whose layers the function sets.
 func (j *job) overlay(layers func(fs *os.File) error) (*os.File, error) {
-	return j.mountNew("mount overlay of image", "overlay", j.overlayAttrs(), func(fs *os.File) error {
+	mnt, err := j.mountNew("mount overlay of image", "overlay", j.overlayAttrs(), func(fs *os.File) error {
 		if err := linux.FSConfigString(fs, "source", j.source); err != nil {
 			return err
 		}
@@ -65,6 +65,23 @@ func (j *job) overlay(layers func(fs *os.File) error) (*os.File, error) {
 		}
 		return j.ways.step("create overlay")
 	})
+	if err != nil {
+		j.unmarkVolatile()
+	}
+	return mnt, err
+}
+
+// volatileMark is where overlayfs notes below the work directory that the upper directory was
+// used without syncs, see Documentation/filesystems/overlayfs.rst. It refuses such a pair.
+const volatileMark = "/work/incompat/volatile"
+
+// unmarkVolatile takes the mark away that an attempt to mount left, so that it does not spoil
+// the next. The one of an earlier mount stays.
+func (j *job) unmarkVolatile() {
+	if j.Volatile && !j.marked {
+		_ = os.Remove(procPath(j.Work) + volatileMark + "/dirty")
+		_ = os.Remove(procPath(j.Work) + volatileMark)
+	}
 }
 
 // overlayOption is a flag if the value is empty.

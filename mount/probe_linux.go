@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -128,7 +129,18 @@ func closed(f *os.File, err error) error {
 	return f.Close()
 }
 
-func hasFilesystem(name string) error { return closed(linux.FSOpen(name)) }
+// hasFilesystem asks for the filesystem, which also loads its module; without privileges it
+// looks whether that is done already.
+func hasFilesystem(name string) error {
+	err := closed(linux.FSOpen(name))
+	if errors.Is(err, fs.ErrPermission) {
+		list, listErr := os.ReadFile("/proc/filesystems")
+		if listErr == nil && slices.Contains(strings.Fields(string(list)), name) {
+			return nil
+		}
+	}
+	return err
+}
 
 // probeErofsFile mounts a small image that lies in the directory or, if that is nil, where
 // temporary files may be on a disk.

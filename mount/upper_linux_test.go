@@ -78,6 +78,42 @@ func TestWritesGoToTheUpperDirectoryOnly(t *testing.T) {
 	}
 }
 
+func TestFailedVolatileMountDoesNotSpoilTheUpperDirectory(t *testing.T) {
+	f := newFixture(t, small)
+	for _, way := range allWays {
+		t.Run(way.name, func(t *testing.T) {
+			opts, _ := f.writable(t)
+			opts.Volatile, opts.ways = true, way.ways
+			last := "attach"
+			if way.ways.noMountAPI {
+				last = "create overlay"
+			}
+			opts.ways.fail = func(step string) error {
+				if step == last {
+					return unix.EIO
+				}
+				return nil
+			}
+			if _, err := At(t.Context(), opts, workDir(t)); !errors.Is(err, unix.EIO) {
+				t.Fatalf("error %v", err)
+			}
+			opts.ways.fail = nil
+			target := workDir(t)
+			if _, err := At(t.Context(), opts, target); err != nil {
+				t.Fatal(err)
+			}
+			if err := Unmount(target, UnmountOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			// What was written may be lost: this mark is none of a failure.
+			if _, err := At(t.Context(), opts, target); err == nil {
+				t.Error("an upper directory of a volatile mount was used again")
+				_ = Unmount(target, UnmountOptions{})
+			}
+		})
+	}
+}
+
 func TestReadOnlyForbidsWritingToTheUpperDirectory(t *testing.T) {
 	f := newFixture(t, small)
 	opts, _ := f.writable(t)

@@ -42,6 +42,14 @@ func TestVerityIsRefusedWhereItCannotHold(t *testing.T) {
 
 func TestVerityOfAnImageWithoutObjects(t *testing.T) {
 	f := newFixture(t, func(t testing.TB, dir string) { write(t, dir+"/inline", []byte("small")) })
+	if probeOverlay(VerityRequire) != nil {
+		opts := f.options(t)
+		opts.Objects, opts.Verity = nil, VerityRequire
+		if _, err := At(t.Context(), opts, workDir(t)); !errors.Is(err, ErrNoVerity) {
+			t.Errorf("on a kernel without it: %v", err)
+		}
+		return
+	}
 	for _, way := range allWays {
 		if way.ways.noDataOnly {
 			continue
