@@ -97,7 +97,7 @@ func TestScanReadsWhatOnlyRootCanMake(t *testing.T) {
 	} {
 		must(t, unix.Lsetxattr(dir+"/"+x.name, x.key, []byte(x.value), 0))
 	}
-	must(t, os.Lchown(dir+"/symlink", 1<<31, 65536))
+	must(t, os.Lchown(dir+"/symlink", 1<<30, 65536))
 
 	root := scan(t, dir, tree.ScanOptions{})
 	if n := root.Lookup("char"); n.Mode != tree.TypeChar|0o640 || n.Rdev != 0x45612378 {
@@ -109,7 +109,7 @@ func TestScanReadsWhatOnlyRootCanMake(t *testing.T) {
 	if n := root.Lookup("whiteout"); !n.IsWhiteout() {
 		t.Errorf("whiteout: mode %o rdev %x", n.Mode, n.Rdev)
 	}
-	if n := root.Lookup("symlink"); n.UID != 1<<31 || n.GID != 65536 {
+	if n := root.Lookup("symlink"); n.UID != 1<<30 || n.GID != 65536 {
 		t.Errorf("symlink: owner %d:%d", n.UID, n.GID)
 	}
 	check := func(opts tree.ScanOptions, want map[string][]tree.Xattr) {

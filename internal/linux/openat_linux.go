@@ -86,3 +86,19 @@ func ReadAt(fd int, buf []byte, off int64) (int, error) {
 	}
 	return done, nil
 }
+
+// WriteAt writes all of buf at the offset.
+func WriteAt(fd int, buf []byte, off int64) error {
+	for len(buf) > 0 {
+		n, err := unix.Pwrite(fd, buf, off)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		buf = buf[n:]
+		off += int64(n)
+	}
+	return nil
+}

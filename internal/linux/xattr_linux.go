@@ -91,4 +91,3 @@ func getXattrAt(fd int, name string, dest []byte) (int, error) {
 	}
 	return int(n), nil
 }
-
