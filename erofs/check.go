@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 
@@ -95,9 +96,12 @@ type CheckOptions struct {
 	Algorithm fsverity.Algorithm
 	// Jobs is how many objects are hashed at a time; 0 means GOMAXPROCS.
 	Jobs int
-	// MaxProblems bounds the output; 0 means 1000.
+	// MaxProblems bounds the output; 0 means 1000. Notes do not count: there are at most 10
+	// of a kind, and one that counts the others.
 	MaxProblems int
 }
+
+const maxNotes = 10
 
 // Check looks at everything in the image, like a file system check, and goes through what is
 // wrong with it. It does not stop at the first problem. An image that nothing but notes come
@@ -110,6 +114,7 @@ func (img *Image) Check(opts CheckOptions) iter.Seq[Problem] {
 		c := &checker{
 			img: img, opts: opts, yield: yield,
 			left:   opts.MaxProblems,
+			notes:  map[ProblemKind]int{},
 			byNid:  map[uint64]int{},
 			shared: map[uint32]checkedXattr{},
 			budget: loadFactor*img.win.size + 1<<20,
@@ -124,6 +129,7 @@ func (img *Image) Check(opts CheckOptions) iter.Seq[Problem] {
 		c.space()
 		c.canonical()
 		c.objects()
+		c.moreNotes()
 	}
 }
 
@@ -135,6 +141,7 @@ type checker struct {
 	left  int // problems that may still be reported
 	done  bool
 	found bool // something that is no note
+	notes map[ProblemKind]int
 
 	inodes []checkedInode
 	byNid  map[uint64]int
@@ -177,17 +184,34 @@ func (c *checker) send(kind ProblemKind, note bool, at int, offset uint64, detai
 	if c.done {
 		return
 	}
+	if note {
+		if c.notes[kind]++; c.notes[kind] > maxNotes {
+			return
+		}
+	}
 	c.found = c.found || !note
 	p := Problem{Kind: kind, Nid: NoNid, Offset: int64(offset), Detail: detail, Note: note}
 	if at >= 0 {
 		p.Nid, p.Path = c.inodes[at].nid, c.path(at)
 	}
-	if c.left--; c.left < 0 {
+	if !note {
+		c.left--
+	}
+	if c.left < 0 {
 		c.done = true
 		p = Problem{Kind: ProblemMore, Nid: NoNid, Offset: -1, Detail: "there are more problems"}
 	}
 	if !c.yield(p) {
 		c.done = true
+	}
+}
+
+// moreNotes says how many notes were left out.
+func (c *checker) moreNotes() {
+	for _, kind := range slices.Sorted(maps.Keys(c.notes)) {
+		if more := c.notes[kind] - maxNotes; more > 0 && !c.done {
+			c.done = !c.yield(Problem{Kind: kind, Nid: NoNid, Offset: -1, Note: true, Detail: fmt.Sprintf("%d more notes of this kind", more)})
+		}
 	}
 }
 

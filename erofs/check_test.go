@@ -447,6 +447,29 @@ func TestCheckStopsAtItsLimit(t *testing.T) {
 	}
 }
 
+// Dumps often say that files have one link, however many names they have. That is worth a few
+// notes, and no problem.
+func TestCheckBoundsNotes(t *testing.T) {
+	root := &tree.Inode{Mode: tree.TypeDir | 0o755}
+	for i := range 2000 {
+		n := &tree.Inode{Mode: tree.TypeRegular, Nlink: 5}
+		root.Children = append(root.Children, tree.Entry{Name: fmt.Sprintf("%05d", i), Inode: n})
+	}
+	var notes []erofs.Problem
+	for p := range imageOf(t, root, erofs.FormatV1).Check(erofs.CheckOptions{}) {
+		notes = append(notes, p)
+	}
+	last := notes[len(notes)-1]
+	if len(notes) != 11 || !last.Note || !strings.HasPrefix(last.Detail, "1990 more") {
+		t.Errorf("got %d notes, the last is %v", len(notes), last)
+	}
+	for _, p := range notes {
+		if !p.Note || p.Kind != erofs.ProblemNlink {
+			t.Errorf("got %v", p)
+		}
+	}
+}
+
 func TestProblemAsJSON(t *testing.T) {
 	for _, c := range []struct {
 		problem erofs.Problem
