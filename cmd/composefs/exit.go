@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"github.com/go-composefs/composefs/erofs"
+	"github.com/go-composefs/composefs/fsverity"
+	"github.com/go-composefs/composefs/mount"
+	"github.com/go-composefs/composefs/objects"
+	"github.com/go-composefs/composefs/tree"
+)
+
+// Exit codes of composefs. The personalities know 0 and 1 only, as the C tools do.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2 // the command line makes no sense
+	exitBad    = 3 // a verification failed, or corruption was found
+)
+
+// usageError marks an error in the command line.
+type usageError struct{ err error }
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// errDifferent is what diff ends with. The differences it has printed say enough.
+var errDifferent = errors.New("the trees differ")
+
+// codedError is an error whose command documents another exit code than others have.
+type codedError struct {
+	error
+	code int
+}
+
+func (e codedError) Unwrap() error { return e.error }
+
+// verificationErrors are the sentinels that mean "the data is not what it should be".
+var verificationErrors = []error{
+	erofs.ErrCorrupt,
+	erofs.ErrObject,
+	fsverity.ErrDigestMismatch,
+	mount.ErrWrongVerity,
+	objects.ErrCorrupt,
+	tree.ErrDigestMismatch,
+	errBadImage,
+}
+
+// errBadImage is what check ends with when it has found problems.
+var errBadImage = errors.New("the image has problems")
+
+// errNotStored reports an object that no store has.
+var errNotStored = errors.New("not in the store")
+
+// errNoDirectory reports a source that is no directory and was not said to be a dump.
+var errNoDirectory = errors.New("is not a directory")
+
+// errStoreNeeded reports a file that is not in the image itself.
+var errStoreNeeded = errors.New("its content is in a store, and none was given")
+
+// exitCode maps the error a command ended with to the program's exit code.
+func exitCode(err error) int {
+	switch coded := (codedError{}); {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &coded):
+		return coded.code
+	case errors.As(err, new(usageError)):
+		return exitUsage
+	}
+	for _, bad := range verificationErrors {
+		if errors.Is(err, bad) {
+			return exitBad
+		}
+	}
+	return exitFailed
+}
+
+// hint returns what the user can do about an error, or nothing.
+func hint(err error) string {
+	var digest *mount.DigestError
+	switch {
+	case errors.Is(err, context.Canceled):
+		return ""
+	case errors.Is(err, errNoDirectory):
+		return "if it is a dump, say --from-file"
+	case errors.Is(err, errStoreNeeded):
+		return "give the store's directory with --store"
+	case errors.As(err, &digest) && errors.Is(err, mount.ErrNoVerity):
+		return "with --allow-computed the digest is computed instead, which proves it for the moment of mounting only"
+	case errors.Is(err, mount.ErrNoVerity), errors.Is(err, fsverity.ErrNoVerity):
+		return "`composefs doctor DIR` tells what this kernel and filesystem can verify; --verity=try does without where they cannot"
+	case errors.Is(err, mount.ErrNotComposefs):
+		return "`composefs check IMAGE` says what the file is"
+	case errors.Is(err, mount.ErrNotMounted):
+		return "`composefs mounts` lists what can be unmounted"
+	case errors.Is(err, syscall.EBUSY):
+		return "end what uses the mount (`fuser -vm DIR` lists it), or take it out of sight with --lazy"
+	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
+		return "this may need root"
+	}
+	return ""
+}
