@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// nonblock is for opening what may be a FIFO, which would wait for a writer.
+const nonblock = syscall.O_NONBLOCK
+
+// stores are object directories that are searched one after another. Nothing outside of them
+// is opened, whatever an image or a symlink says.
+type stores []*os.Root
+
+// openStores opens object directories. The caller closes them.
+func openStores(paths []string) (stores, error) {
+	var s stores
+	for _, path := range paths {
+		root, err := os.OpenRoot(path)
+		if err != nil {
+			s.Close()
+			return nil, fmt.Errorf("open store: %w", err)
+		}
+		s = append(s, root)
+	}
+	return s, nil
+}
+
+// Open implements [fs.FS].
+func (s stores) Open(name string) (fs.File, error) {
+	for _, root := range s {
+		// What is no regular file is refused later, but must not block here.
+		f, err := root.OpenFile(name, os.O_RDONLY|nonblock, 0)
+		if err == nil {
+			return f, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("store %s: %w", root.Name(), err)
+		}
+	}
+	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+}
+
+// Close closes the directories.
+func (s stores) Close() error {
+	for _, root := range s {
+		root.Close() // nothing was written
+	}
+	return nil
+}
+
+// reader reads until its context ends.
+type reader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r reader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}
