@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/go-composefs/composefs/erofs"
+	"github.com/go-composefs/composefs/internal/progress"
+	"github.com/go-composefs/composefs/tree"
+)
+
+const exportLong = `export writes the tree of an image to the directory DIR, which must be empty or missing. Where the
+filesystem can, files share their blocks with the objects of the store and take no space (reflink).
+
+Each file is compared with the digest in the image while it is written. Owners, modes, times, extended
+attributes, hard links, devices and whiteouts are as in the image. Without root that cannot be: then
+files belong to the caller, lose their set-id bits, and have only the attributes user.*.
+
+If anything fails, nothing of it stays.`
+
+// exportCommand is one command line of export.
+type exportCommand struct {
+	image, dir string
+
+	stores []string
+	path   string
+	json   bool
+	tree.ExtractOptions
+}
+
+// exportJSON is the output of `export --json`.
+type exportJSON struct {
+	Directory string `json:"directory"`
+	Entries   int    `json:"entries"`
+	Files     int    `json:"files"`
+	Bytes     uint64 `json:"bytes"`
+}
+
+func (a *app) exportCommand() *cobra.Command {
+	var x exportCommand
+	cmd := &cobra.Command{
+		Use:   "export IMAGE DIR",
+		Short: "write the tree of an image to a directory",
+		Long:  exportLong,
+		Example: `  sudo composefs export --store /srv/store rootfs.cfs rootfs
+
+  # Only one directory of the tree.
+  composefs export --store /srv/store --path /etc rootfs.cfs etc`,
+		Args: arguments(2, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			x.image, x.dir = args[0], args[1]
+			if x.SkipXattrs && x.UserXattrs {
+				return usagef("--skip-xattrs and --user-xattrs contradict each other")
+			}
+			return a.export(cmd.Context(), &x)
+		},
+	}
+	flags := cmd.Flags()
+	storesFlag(flags, &x.stores)
+	flags.StringVar(&x.path, "path", "/", "write only this directory of the tree, a `PATH` in the image")
+	flags.BoolVar(&x.NoOwner, "no-owner", false, "leave all files to the caller, without set-id bits")
+	flags.BoolVar(&x.SkipXattrs, "skip-xattrs", false, "leave out all extended attributes")
+	flags.BoolVar(&x.UserXattrs, "user-xattrs", false, "leave out extended attributes other than user.*")
+	flags.BoolVar(&x.SkipDevices, "skip-devices", false, "leave out device nodes, whiteouts with them")
+	flags.BoolVar(&x.NoVerify, "no-verify", false, "write contents without comparing them with their digests")
+	jobsFlag(flags, &x.Jobs)
+	jsonFlag(flags, &x.json)
+	return cmd
+}
+
+func (a *app) export(ctx context.Context, x *exportCommand) error {
+	root, err := x.load(ctx)
+	if err != nil {
+		return err
+	}
+	objects, err := openStores(x.stores)
+	if err != nil {
+		return err
+	}
+	defer objects.Close()
+	if os.Geteuid() != 0 && !x.NoOwner {
+		x.NoOwner, x.UserXattrs = true, !x.SkipXattrs
+		a.remark("note: without root, files are yours and have no attributes but user.*")
+	}
+	target, err := makeTarget(x.dir)
+	if err != nil {
+		return err
+	}
+	defer target.abort()
+	meter := a.startMeter("export")
+	x.Progress = meter
+	err = tree.Extract(ctx, root, target.File, objects, x.ExtractOptions)
+	meter.Done()
+	if err == nil {
+		err = target.commit()
+	}
+	if err != nil {
+		return err
+	}
+	return a.printExport(x, root)
+}
+
+// load reads the tree that is to be written.
+func (x *exportCommand) load(ctx context.Context) (*tree.Inode, error) {
+	img, err := openImage(x.image)
+	if err != nil {
+		return nil, err
+	}
+	defer img.Close()
+	root, err := orInterrupted(ctx, func() (*tree.Inode, error) { return img.Tree(erofs.TreeOptions{}) })
+	if err != nil {
+		return nil, img.failed(err)
+	}
+	if x.path == "/" {
+		return root, nil
+	}
+	dir, err := tree.Resolve(root, x.path)
+	if err == nil && !dir.IsDir() {
+		err = fmt.Errorf("%s: %w", x.path, tree.ErrNotDir)
+	}
+	if err != nil {
+		return nil, img.failed(err)
+	}
+	// The first names of hard links may be elsewhere in the tree.
+	tree.SettleLinks(dir)
+	return dir, nil
+}
+
+// OpenObject implements [tree.Opener].
+func (s stores) OpenObject(n *tree.Inode) (io.ReadCloser, error) {
+	path := strings.TrimLeft(n.BackingPath(), "/")
+	if len(s) == 0 {
+		return nil, errStoreNeeded
+	}
+	f, err := s.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("object %s: %w", path, errNotStored)
+	}
+	return f, err
+}
+
+func (a *app) printExport(x *exportCommand, root *tree.Inode) error {
+	j := exportJSON{Directory: x.dir}
+	for _, e := range tree.Walk(root) {
+		if e.Name != "" {
+			j.Entries++
+		}
+		if e.Inode.IsRegular() && !e.Link {
+			j.Files++
+			j.Bytes += e.Inode.Size
+		}
+	}
+	if !x.json {
+		a.remark("%d files, %s", j.Files, progress.Size(int64(j.Bytes)))
+		return nil
+	}
+	return a.printJSON(j)
+}
