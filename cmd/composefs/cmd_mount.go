@@ -1,0 +1,182 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/go-composefs/composefs/mount"
+)
+
+const mountLong = `mount shows the tree of an image at a directory. It needs root.
+
+The contents of files come from the stores, which are searched in the order they are given. Nothing is
+copied or unpacked, so that it takes the same time for any number of files.
+
+What is checked depends on --verity and --digest:
+
+  --verity=require  The kernel opens a file only if its object has fs-verity with the digest that the
+                    image says, and gives an error where bytes were changed. The objects' filesystem
+                    must have fs-verity: "composefs doctor DIR" tells.
+  --verity=try      The same where the filesystems of all stores can do it, else nothing is checked.
+  --verity=off      Who can write to the store can change files.
+  --digest HEX      The image itself must have this fs-verity digest, which the kernel measures. Who
+                    trusts the digest can then trust the tree: it implies --verity=require unless
+                    --verity is given.
+
+With --upper and --work, both on one filesystem, the mount is writable and changes go to the upper
+directory.`
+
+const mountExample = `  composefs mount --store /srv/store doc.cfs /mnt
+
+  # Trust nothing but a digest.
+  composefs mount --store /srv/store --digest 5ad8f0... doc.cfs /mnt
+
+  # Writable.
+  composefs mount --store /srv/store --upper /srv/upper --work /srv/work doc.cfs /mnt
+
+  # The same in /etc/fstab, by way of mount(8).
+  /srv/doc.cfs  /mnt  composefs  ro,basedir=/srv/store  0 0`
+
+func (a *app) mountCommand() *cobra.Command {
+	var opts mount.TextOptions
+	var text string
+	var allowComputed, verbose, asJSON bool
+	cmd := &cobra.Command{
+		Use:     "mount IMAGE MOUNTPOINT",
+		Short:   "show an image at a directory",
+		Long:    mountLong,
+		Example: mountExample,
+		Args:    arguments(2, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			merged, err := mergeMountOptions(cmd, text, opts)
+			if err != nil {
+				return err
+			}
+			files, err := openMountFiles(args[0], merged)
+			if err != nil {
+				return err
+			}
+			defer files.Close()
+			files.AllowComputed = allowComputed
+			state, err := mount.At(cmd.Context(), files.Options, args[1])
+			switch {
+			case err != nil:
+				return err
+			case asJSON:
+				return a.printJSON(state)
+			case verbose:
+				return a.printMountState(args[0], args[1], state)
+			}
+			if merged.Verity == mount.VerityTry && state.Verity == mount.VerityOff {
+				a.remark("note: files are not verified: %s", state.VerityReason)
+			}
+			return nil
+		},
+	}
+	flags := cmd.Flags()
+	storesFlag(flags, &opts.Objects)
+	textFlag(cmd, &opts.Verity, "verity", "have the kernel verify files: off, try or require", "off", "try", "require")
+	digestFlag(flags, &opts.Digest, "digest", "fs-verity digest in `HEX` that the image must have")
+	flags.BoolVar(&allowComputed, "allow-computed", false, "compute the image's digest if its filesystem has no fs-verity, which proves it for the moment of mounting only")
+	flags.StringVar(&opts.Upper, "upper", "", "`DIR` where changes go, which makes the mount writable")
+	flags.StringVar(&opts.Work, "work", "", "empty `DIR` on the filesystem of the upper directory, for the kernel's use")
+	flags.BoolVar(&opts.Volatile, "volatile", false, "never sync changes: faster, but after a crash the upper directory cannot be used again")
+	flags.BoolVar(&opts.ReadOnly, "read-only", false, "forbid changes even with an upper directory")
+	flags.StringVar(&opts.IDMap, "idmap", "", "user namespace, a `FILE` such as /proc/PID/ns/user, as whose users the owners appear")
+	flags.StringVarP(&text, "options", "o", "", "`OPTIONS` as of mount(8), separated by commas: nosuid, nodev, noexec, noatime, ro, and those of mount.composefs")
+	flags.BoolVarP(&verbose, "verbose", "v", false, "tell what protection is in effect")
+	jsonFlag(flags, &asJSON)
+	return cmd
+}
+
+// mergeMountOptions adds to the options behind -o those that have names of their own here,
+// which win.
+func mergeMountOptions(cmd *cobra.Command, text string, own mount.TextOptions) (mount.TextOptions, error) {
+	merged, err := mount.ParseOptions(text)
+	if err != nil {
+		return merged, usagef("-o %s: %w", text, err)
+	}
+	merged.Objects = append(merged.Objects, own.Objects...)
+	given := cmd.Flags().Changed
+	if given("digest") {
+		merged.Digest = own.Digest
+		if merged.Verity == mount.VerityOff {
+			merged.Verity = mount.VerityRequire
+		}
+	}
+	if given("verity") {
+		merged.Verity = own.Verity
+	}
+	if given("upper") {
+		merged.Upper = own.Upper
+	}
+	if given("work") {
+		merged.Work = own.Work
+	}
+	if given("idmap") {
+		merged.IDMap = own.IDMap
+	}
+	merged.Volatile = merged.Volatile || own.Volatile
+	merged.ReadOnly = merged.ReadOnly || own.ReadOnly
+	switch {
+	case (merged.Upper == "") != (merged.Work == ""):
+		return merged, usagef("--upper and --work must be given together")
+	case merged.Volatile && merged.Upper == "":
+		return merged, usagef("--volatile needs --upper")
+	}
+	return merged, nil
+}
+
+// mountFiles are the options of a mount with all files open.
+type mountFiles struct {
+	mount.Options
+	opened []io.Closer
+}
+
+// openMountFiles opens what the options name. The caller closes it.
+func openMountFiles(image string, t mount.TextOptions) (*mountFiles, error) {
+	m := &mountFiles{Options: mount.Options{
+		Verity:   t.Verity,
+		Digest:   t.Digest,
+		Volatile: t.Volatile,
+		ReadOnly: t.ReadOnly,
+		Nosuid:   t.Nosuid,
+		Nodev:    t.Nodev,
+		Noexec:   t.Noexec,
+		Noatime:  t.Noatime,
+	}}
+	var err error
+	open := func(what, path string) *os.File {
+		if err != nil || path == "" {
+			return nil
+		}
+		var f *os.File
+		if f, err = os.Open(path); err != nil {
+			err = fmt.Errorf("%s: %w", what, err)
+			return nil
+		}
+		m.opened = append(m.opened, f)
+		return f
+	}
+	m.Image = open("image", image)
+	for _, dir := range t.Objects {
+		m.Objects = append(m.Objects, open("store", dir))
+	}
+	m.Upper, m.Work = open("upper directory", t.Upper), open("work directory", t.Work)
+	m.UserNS = open("user namespace", t.IDMap)
+	if err != nil {
+		m.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *mountFiles) Close() error {
+	for _, f := range m.opened {
+		f.Close() // nothing was written
+	}
+	return nil
+}
