@@ -15,7 +15,7 @@ func (c *checker) inode(at int, in *Inode) {
 		return
 	}
 	end := in.tailPos() + tail
-	if _, err := c.img.meta(in.inBox, in.pos, 0); err != nil || !c.inMeta(in, end) {
+	if !c.inMeta(in, end) {
 		c.report(ProblemLayout, at, in.pos, "the inode with what follows it reaches to byte %d", end)
 		return
 	}
