@@ -25,12 +25,13 @@ func (j *job) overlayByName(l layers) (*os.File, error) {
 	}
 	var mnt *os.File
 	err := inMountNamespace(func() error {
-		n, err := j.nameLayers(l)
+		var n namedLayers
 		defer n.Close()
-		if err != nil {
+		if err := n.prepare(j, l); err != nil {
 			return err
 		}
-		mnt, err = j.tryNames(n)
+		var err error
+		mnt, err = j.tryNames(&n)
 		return err
 	})
 	return mnt, err
@@ -95,14 +96,13 @@ type namedLayers struct {
 	attached    []*os.File // mounts that must go before the namespace does
 }
 
-// nameLayers attaches the detached layers in the thread's own mount namespace and finds the
+// prepare attaches the detached layers in the thread's own mount namespace and finds the
 // others there again.
-func (j *job) nameLayers(l layers) (*namedLayers, error) {
-	n := &namedLayers{}
+func (n *namedLayers) prepare(j *job, l layers) error {
 	// Mounts on / are out of the way: lookups start below them.
 	root, err := os.OpenFile("/", unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
-		return n, err
+		return err
 	}
 	n.files = append(n.files, root)
 	for _, mnt := range []*os.File{l.image, l.none} {
@@ -110,32 +110,30 @@ func (j *job) nameLayers(l layers) (*namedLayers, error) {
 			continue
 		}
 		if err := linux.MoveMount(mnt, root); err != nil {
-			return n, j.kernelError("attach layer of image", err)
+			return j.kernelError("attach layer of image", err)
 		}
 		n.attached = append(n.attached, mnt)
 	}
 	n.image = procPath(l.image)
-	if l.none != nil {
-		n.data = []string{procPath(l.data[0])}
-	} else {
-		for _, dir := range l.data {
-			name, err := n.find(dir)
-			if err != nil {
-				return n, fmt.Errorf("object directory %s: %w", dir.Name(), err)
+	for _, dir := range l.data {
+		name := procPath(dir) // of a mount that is here only
+		if l.none == nil {
+			if name, err = n.find(dir); err != nil {
+				return fmt.Errorf("object directory %s: %w", dir.Name(), err)
 			}
-			n.data = append(n.data, name)
 		}
+		n.data = append(n.data, name)
 	}
 	if j.Upper == nil {
-		return n, nil
+		return nil
 	}
 	if n.upper, err = n.find(j.Upper); err != nil {
-		return n, fmt.Errorf("upper directory %s: %w", j.Upper.Name(), err)
+		return fmt.Errorf("upper directory %s: %w", j.Upper.Name(), err)
 	}
 	if n.work, err = n.find(j.Work); err != nil {
-		return n, fmt.Errorf("work directory %s: %w", j.Work.Name(), err)
+		return fmt.Errorf("work directory %s: %w", j.Work.Name(), err)
 	}
-	return n, nil
+	return nil
 }
 
 // find opens the directory once more by its path, in this namespace, and returns a string that

@@ -2,6 +2,7 @@ package mount
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -201,7 +202,7 @@ func tree(t testing.TB, root string) map[string]file {
 			return fmt.Errorf("%s: no stat", path)
 		}
 		f := file{
-			Mode: st.Mode, UID: st.Uid, GID: st.Gid, Rdev: uint64(st.Rdev),
+			Mode: st.Mode, UID: st.Uid, GID: st.Gid, Rdev: st.Rdev,
 			Mtime: unix.Timespec{Sec: st.Mtim.Sec, Nsec: st.Mtim.Nsec}, Xattrs: xattrs(t, path),
 		}
 		switch {
@@ -282,11 +283,11 @@ func sameContent(t testing.TB, a, b string) bool {
 	for {
 		na, errA := io.ReadFull(fa, bufA)
 		nb, errB := io.ReadFull(fb, bufB)
-		if !bytes.Equal(bufA[:na], bufB[:nb]) || errA != errB {
+		if !bytes.Equal(bufA[:na], bufB[:nb]) || !errors.Is(errA, errB) {
 			return false
 		}
 		if errA != nil {
-			return errA == io.EOF || errA == io.ErrUnexpectedEOF
+			return errors.Is(errA, io.EOF) || errors.Is(errA, io.ErrUnexpectedEOF)
 		}
 	}
 }

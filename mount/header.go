@@ -12,7 +12,7 @@ import (
 // implementation's lcfs-erofs.h. All fields are little endian.
 const (
 	headerSize    = 32
-	headerMagic   = 0xd078629a
+	headerMagic   = uint32(0xd078629a)
 	headerVersion = 1
 	headerHasACL  = 1 << 0 // in flags
 )

@@ -279,15 +279,18 @@ func TestDescribe(t *testing.T) {
 		},
 		{
 			"one string", overlay("composefs:x@"+someDigest, "ro", `lowerdir=/tmp/i::/a\:b::/c`),
-			Info{Image: "x", DigestOrigin: DigestMeasured, Objects: []string{"/a:b", "/c"}, Verity: "off", ReadOnly: true}, true,
+			Info{Image: "x", DigestOrigin: DigestMeasured, Objects: []string{"/a:b", "/c"}, Verity: "off", ReadOnly: true},
+			true,
 		},
 		{
 			"detached store", overlay("composefs", "ro", "lowerdir+=/", "datadir+=/s", "datadir+=/"),
-			Info{Verity: "off", ReadOnly: true, Unknown: []string{"image", "digest", "objects"}}, true,
+			Info{Verity: "off", ReadOnly: true, Unknown: []string{"image", "digest", "objects"}},
+			true,
 		},
 		{
 			"store by descriptor", overlay("composefs:x@"+someDigest, "ro", "datadir+=/proc/self/fd/9"),
-			Info{Image: "x", DigestOrigin: DigestMeasured, Verity: "off", ReadOnly: true, Unknown: []string{"objects"}}, true,
+			Info{Image: "x", DigestOrigin: DigestMeasured, Verity: "off", ReadOnly: true, Unknown: []string{"objects"}},
+			true,
 		},
 	}
 	for _, test := range tests {

@@ -153,8 +153,12 @@ func writeOptions(o TextOptions) string {
 		{"verity", o.Verity == VerityRequire},
 		{"tryverity", o.Verity == VerityTry},
 		{"noverity", o.Verity == VerityOff},
-		{"ro", o.ReadOnly}, {"volatile", o.Volatile},
-		{"nosuid", o.Nosuid}, {"nodev", o.Nodev}, {"noexec", o.Noexec}, {"noatime", o.Noatime},
+		{"ro", o.ReadOnly},
+		{"volatile", o.Volatile},
+		{"nosuid", o.Nosuid},
+		{"nodev", o.Nodev},
+		{"noexec", o.Noexec},
+		{"noatime", o.Noatime},
 	} {
 		if flag.set {
 			items = append(items, flag.name)
