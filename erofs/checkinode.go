@@ -111,8 +111,9 @@ func (c *checker) layout(at int, in *Inode) (tail uint64, ok bool) {
 			c.report(ProblemLayout, at, in.pos, "an inline symlink crosses the end of a block, which Linux before 6.0 refuses")
 		}
 		return tail, c.blocks(at, in, inBlocks)
+	case LayoutCompressedFull, LayoutCompressedCompact:
+		c.note(ProblemUnsupported, at, noOffset, "compressed data (%s)", in.Layout)
 	}
-	c.note(ProblemUnsupported, at, noOffset, "compressed data (%s)", in.Layout)
 	return 0, true
 }
 

@@ -41,8 +41,6 @@ const (
 	sbXattrFilter   = 104 // u8 xattr_filter_reserved: not 0 if the filter must be ignored
 	sbRootNid8      = 112 // u64 rootnid_8b: if featureIncompat48Bit and not 0
 	sbMetaboxNid    = 128 // u64 metabox_nid: if featureIncompatMetabox, in the first ext slot
-
-	sbExtSlotSize = 16 // bytes of one unit of sb_extslots
 )
 
 // Device slots: 128 bytes each, from devt_slotoff.

@@ -62,31 +62,31 @@ func pathError(op, name string, err error) error {
 // external ones if the object does; directories implement [fs.ReadDirFile]. Special files
 // are empty.
 func (f *FS) Open(name string) (fs.File, error) {
-	file, err := f.open(name, f.opts.Verify)
+	file, _, err := f.open(name, f.opts.Verify)
 	if err != nil {
 		return nil, pathError("open", name, err)
 	}
 	return file, nil
 }
 
-func (f *FS) open(name string, verify bool) (fs.File, error) {
+// open returns the inode too, as the tree has it.
+func (f *FS) open(name string, verify bool) (fs.File, *tree.Inode, error) {
 	p, err := f.walk(name, true)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	info, err := f.info(p, name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	switch {
 	case p.in.IsDir():
-		return &dirFile{info: info, f: f, in: &p.in}, nil
+		return &dirFile{info: info, f: f, in: &p.in}, info.node, nil
 	case p.in.IsRegular() && f.img.head.present && p.in.isExternal():
-		return f.openObject(info, verify)
-	case p.in.IsRegular():
-		return &dataFile{SectionReader: p.in.Data(), info: info}, nil
+		file, err := f.openObject(info, verify)
+		return file, info.node, err
 	}
-	return &dataFile{SectionReader: io.NewSectionReader(strings.NewReader(""), 0, 0), info: info}, nil
+	return &dataFile{SectionReader: p.in.Data(), info: info}, info.node, nil
 }
 
 // info describes a place by the last name of the path that was asked for, wherever links led.
@@ -165,19 +165,14 @@ func (f *FS) ReadFile(name string) ([]byte, error) {
 }
 
 func (f *FS) readFile(name string) ([]byte, error) {
-	file, err := f.open(name, false)
+	file, node, err := f.open(name, false)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.IsDir() {
+	if node.IsDir() {
 		return nil, errIsDir
 	}
-	node := info.Sys().(*tree.Inode)
 	if node.IsRegular() && node.Size > maxReadFile {
 		return nil, fmt.Errorf("the file has %d bytes, too many to read at once", node.Size)
 	}

@@ -159,7 +159,11 @@ func compareView(t *testing.T, view *erofs.FS, root *tree.Inode) {
 		if err != nil {
 			return err
 		}
-		got := *info.Sys().(*tree.Inode)
+		node, ok := info.Sys().(*tree.Inode)
+		if !ok {
+			t.Fatalf("Sys returns %T", info.Sys())
+		}
+		got := *node
 		expected := *want
 		expected.Children, expected.Content = nil, nil
 		if want.IsDir() {

@@ -44,7 +44,7 @@ func (img *Image) Tree(opts TreeOptions) (*tree.Inode, error) {
 	if err != nil {
 		return nil, about(err, root.Nid, "/")
 	}
-	for at := 0; at < len(l.dirs); at++ {
+	for at := 0; at < len(l.dirs); at++ { //nolint:intrange // children appends to l.dirs
 		if err := l.children(at); err != nil {
 			return nil, about(err, l.dirs[at].nid, l.path(at))
 		}

@@ -71,6 +71,7 @@ func (in *Inode) extent(off uint64) (extent, error) {
 		return in.flatExtent(off)
 	case LayoutChunked:
 		return in.chunkExtent(off)
+	case LayoutCompressedFull, LayoutCompressedCompact:
 	}
 	return extent{}, unsupportedf(in.Nid, "compressed data (%s)", in.Layout)
 }
@@ -106,11 +107,8 @@ func (in *Inode) chunkExtent(off uint64) (extent, error) {
 	if err != nil {
 		return extent{}, about(err, in.Nid, "")
 	}
-	var block, null uint64 = 0, nullBlock
-	var id int
-	if unit == chunkMapEntry {
-		block = uint64(le.Uint32(b))
-	} else {
+	block, null, id := uint64(le.Uint32(b)), uint64(nullBlock), 0
+	if unit == chunkIndexSize {
 		block = uint64(le.Uint32(b[4:]))
 		if in.chunkFormat&chunk48Bit != 0 {
 			block |= uint64(le.Uint16(b)) << 32
@@ -244,6 +242,7 @@ func (img *Image) readExtent(b []byte, e extent) error {
 			err = io.ErrUnexpectedEOF
 		}
 		return fmt.Errorf("read extra device %d at byte %d: %w", e.device+1, e.pos+uint64(n), err)
+	case inImage:
 	}
 	return img.win.read(b, e.pos)
 }

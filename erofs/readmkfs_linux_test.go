@@ -29,7 +29,7 @@ func sourceTree(t testing.TB) string {
 	write := func(name string, size int) {
 		t.Helper()
 		data := make([]byte, size)
-		random.Read(data)
+		_, _ = random.Read(data) // never fails
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
@@ -199,7 +199,7 @@ func compareInode(t testing.TB, in *erofs.Inode, path string, isRoot bool, want 
 	if in.Mtime != mtime {
 		t.Errorf("%s: got mtime %v, want %v", path, in.Mtime, mtime)
 	}
-	if uint64(in.Nlink) != uint64(st.Nlink) {
+	if in.Nlink != uint32(st.Nlink) {
 		t.Errorf("%s: got nlink %d, want %d", path, in.Nlink, st.Nlink)
 	}
 	compareXattrs(t, in, path, isRoot)
