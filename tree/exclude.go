@@ -54,11 +54,19 @@ func parseExclude(pattern string) (exclude, error) {
 // pattern that matches decides.
 func excluded(list []exclude, parts []string, isDir bool) bool {
 	for i := len(list) - 1; i >= 0; i-- {
-		if x := &list[i]; (isDir || !x.dirOnly) && matchParts(x.parts, parts) {
+		if x := &list[i]; (isDir || !x.dirOnly) && x.match(parts) {
 			return !x.keep
 		}
 	}
 	return false
+}
+
+func (x *exclude) match(parts []string) bool {
+	if len(x.parts) == 2 && x.parts[0] == anyParts {
+		// A mere name, the usual thing: how deep the file is does not matter.
+		return x.parts[1] == anyParts || matchPart(x.parts[1], parts[len(parts)-1])
+	}
+	return matchParts(x.parts, parts)
 }
 
 // matchParts matches whole paths. When a part does not fit, the latest "**" takes one part

@@ -53,7 +53,7 @@ func Scan(ctx context.Context, dir *os.File, opts ScanOptions) (*Inode, error) {
 	for _, d := range s.holed {
 		d.Children = slices.DeleteFunc(d.Children, func(e Entry) bool { return e.Inode == nil })
 	}
-	if opts.Hardlinks {
+	if len(s.seen) > 0 {
 		SettleLinks(root)
 		countNames(root)
 	}
