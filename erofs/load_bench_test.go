@@ -23,3 +23,20 @@ func BenchmarkTree(b *testing.B) {
 		})
 	}
 }
+
+func BenchmarkCheck(b *testing.B) {
+	var image bytes.Buffer
+	if _, err := erofs.Write(&image, osTree(b, 64_000), erofs.WriteOptions{Format: erofs.FormatV1}); err != nil {
+		b.Fatal(err)
+	}
+	img := openImage(b, image.Bytes())
+	b.ReportAllocs()
+	b.SetBytes(int64(image.Len()))
+	for b.Loop() {
+		for p := range img.Check(erofs.CheckOptions{}) {
+			if !p.Note {
+				b.Fatal(p)
+			}
+		}
+	}
+}
