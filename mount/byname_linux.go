@@ -80,7 +80,7 @@ func (j *job) layersByColons(fs *os.File, n *namedLayers, separator string) erro
 	if j.ways.noDataOnly && separator == "::" {
 		return unix.EINVAL
 	}
-	if err := linux.FSConfigString(fs, "lowerdir", n.lowerdir(separator, sourceMax)); err != nil {
+	if err := linux.FSConfigString(fs, "lowerdir", n.lowerdir(separator)); err != nil {
 		return fmt.Errorf("option lowerdir with %d object directories: %w", len(n.data), err)
 	}
 	return n.setUpper(fs)
@@ -174,16 +174,16 @@ func openByPath(dir *os.File) (*os.File, error) {
 // layerName avoids paths that are too long for fsconfig(2), or have characters that one
 // kernel or another takes for separators or escapes.
 func layerName(dir *os.File) string {
-	if path := dir.Name(); len(path) <= sourceMax && !strings.ContainsAny(path, `,:\`) {
+	if path := dir.Name(); len(path) <= stringMax && !strings.ContainsAny(path, `,:\`) {
 		return path
 	}
 	return procPath(dir)
 }
 
 // lowerdir joins the lower layers. If that is too long descriptors stand for all paths.
-func (n *namedLayers) lowerdir(separator string, limit int) string {
+func (n *namedLayers) lowerdir(separator string) string {
 	joined := strings.Join(append([]string{n.image}, n.data...), separator)
-	if len(joined) <= limit {
+	if len(joined) <= stringMax {
 		return joined
 	}
 	names := []string{n.image}

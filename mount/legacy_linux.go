@@ -17,7 +17,7 @@ import (
 // the image is mounted on a directory of its own, which others cannot reach.
 func (j *job) mountLegacy(target *os.File) error {
 	if j.UserNS != nil {
-		return fmt.Errorf("map owners of image %s: %w: this kernel has no fsopen", j.name, errors.ErrUnsupported)
+		return fmt.Errorf("map owners of image %s: this kernel cannot: %w", j.name, errors.ErrUnsupported)
 	}
 	dir, err := mountPoint(".composefs.*")
 	if err != nil {
@@ -142,6 +142,10 @@ func (j *job) mountOverlayLegacy(image, target *os.File) error {
 	return j.tryOverlayLegacy(names, ":", target)
 }
 
+// legacyMax is what mount(2) takes of options, in bytes: of more than a page the kernel cuts
+// off the end without a word.
+const legacyMax = 4095
+
 func (j *job) tryOverlayLegacy(lower []string, separator string, target *os.File) error {
 	if j.ways.noDataOnly && separator == "::" {
 		return unix.EINVAL
@@ -154,9 +158,14 @@ func (j *job) tryOverlayLegacy(lower []string, separator string, target *os.File
 		data = append(data, "upperdir="+j.legacyName(j.Upper), "workdir="+j.legacyName(j.Work))
 	}
 	data = append(data, "lowerdir="+strings.Join(lower, separator))
+	text := strings.Join(data, ",")
+	if len(text) > legacyMax {
+		return fmt.Errorf("%w: %d object directories are too many for this kernel: their names have %d bytes, of at most %d",
+			ErrOptions, len(j.Objects), len(text), legacyMax)
+	}
 	err := j.ways.step("create overlay")
 	if err == nil {
-		err = linux.Mount(j.source, procPath(target), "overlay", j.legacyFlags(), strings.Join(data, ","))
+		err = linux.Mount(j.source, procPath(target), "overlay", j.legacyFlags(), text)
 	}
 	if err != nil {
 		j.unmarkVolatile()

@@ -3,6 +3,7 @@ package mount
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -138,6 +139,24 @@ func TestManyObjectDirectories(t *testing.T) {
 			target, _ := mountHere(t, opts)
 			same(t, f.source, target)
 		})
+	}
+}
+
+func TestStoresThatMountWouldForgetAreRefused(t *testing.T) {
+	f := newFixture(t, small)
+	opts := f.options(t)
+	var many []*os.File
+	for i := range 40 {
+		dir := fmt.Sprintf("%s/%s%d", f.dir, strings.Repeat("s", 120), i)
+		mkdir(t, dir)
+		many = append(many, open(t, dir, unix.O_PATH))
+	}
+	opts.Objects = append(many, opts.Objects...)
+	target, _ := mountHere(t, opts)
+	same(t, f.source, target)
+	opts.ways.noMountAPI = true
+	if _, err := At(t.Context(), opts, workDir(t)); !errors.Is(err, ErrOptions) {
+		t.Errorf("mount(2): %v, want ErrOptions", err)
 	}
 }
 

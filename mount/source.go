@@ -18,10 +18,11 @@ const (
 	sourceWord     = "composefs"
 	sourceMeasured = '@'
 	sourceComputed = '~'
-	// sourceMax is what fsconfig(2) takes of a string: 256 bytes with the NUL, see
-	// SYSCALL_DEFINE5(fsconfig) in the kernel's fs/fsopen.c.
-	sourceMax = 255
 )
+
+// stringMax is what fsconfig(2) takes of a string: 256 bytes with the NUL, see
+// SYSCALL_DEFINE5(fsconfig) in the kernel's fs/fsopen.c.
+const stringMax = 255
 
 // formatSource says what was mounted. An image whose name makes the text too long is left out.
 func formatSource(image string, digest fsverity.Digest, origin DigestOrigin) string {
@@ -34,7 +35,7 @@ func formatSource(image string, digest fsverity.Digest, origin DigestOrigin) str
 		tail = string(sourceComputed) + digest.String()
 	}
 	name := escapeSource(image)
-	if len(sourceWord)+1+len(name)+len(tail) > sourceMax {
+	if len(sourceWord)+1+len(name)+len(tail) > stringMax {
 		name = ""
 	}
 	if name == "" && tail == "" {

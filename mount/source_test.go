@@ -47,14 +47,14 @@ func TestSourceThatIsTooLongLeavesTheImageOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fits := strings.Repeat("p", sourceMax-len("composefs:@")-len(someDigest))
-	if got := formatSource(fits, digest, DigestMeasured); len(got) != sourceMax || !strings.Contains(got, fits) {
+	fits := strings.Repeat("p", stringMax-len("composefs:@")-len(someDigest))
+	if got := formatSource(fits, digest, DigestMeasured); len(got) != stringMax || !strings.Contains(got, fits) {
 		t.Errorf("%d bytes: %q", len(got), got)
 	}
 	if got := formatSource(fits+"p", digest, DigestMeasured); got != "composefs:@"+someDigest {
 		t.Errorf("%q", got)
 	}
-	if got := formatSource(strings.Repeat("p", sourceMax), fsverity.Digest{}, ""); got != "composefs" {
+	if got := formatSource(strings.Repeat("p", stringMax), fsverity.Digest{}, ""); got != "composefs" {
 		t.Errorf("%q", got)
 	}
 }

@@ -43,13 +43,8 @@ func (j *job) decideVerity() error {
 
 // lacksVerity returns why files of the directory cannot have fs-verity, or an empty string.
 func lacksVerity(dir *os.File) (reason string, err error) {
-	var fs unix.Statfs_t
-	if err := unix.Fstatfs(int(dir.Fd()), &fs); err != nil {
-		return "", os.NewSyscallError("fstatfs", err)
-	}
-	// A FUSE server may answer for its files, but the kernel does not take its word.
-	if fs.Type == unix.FUSE_SUPER_MAGIC {
-		return "a FUSE filesystem has no fs-verity", nil
+	if fuse, err := onFUSE(dir); err != nil || fuse {
+		return "a FUSE filesystem has no fs-verity", err
 	}
 	// An O_PATH descriptor answers no questions.
 	fd, err := unix.Openat(int(dir.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -68,9 +63,29 @@ func lacksVerity(dir *os.File) (reason string, err error) {
 	}
 }
 
+// onFUSE tells files whose server, not the kernel, answers questions about fs-verity (since
+// Linux 6.10), and which the kernel does not verify.
+func onFUSE(f *os.File) (bool, error) {
+	var fs unix.Statfs_t
+	err := unix.Fstatfs(int(f.Fd()), &fs)
+	return fs.Type == unix.FUSE_SUPER_MAGIC, os.NewSyscallError("fstatfs", err)
+}
+
+// measure returns the digest that the kernel enforces for the file.
+func measure(f *os.File) (fsverity.Digest, error) {
+	fuse, err := onFUSE(f)
+	if err != nil {
+		return fsverity.Digest{}, err
+	}
+	if fuse {
+		return fsverity.Digest{}, fsverity.ErrNoVerity
+	}
+	return fsverity.Measure(f)
+}
+
 // checkDigest compares the image with the expected digest, and notes what is known about it.
 func (j *job) checkDigest(ctx context.Context) error {
-	got, err := fsverity.Measure(j.Image)
+	got, err := measure(j.Image)
 	switch {
 	case err == nil:
 		j.state.Digest, j.state.DigestOrigin = got, DigestMeasured
