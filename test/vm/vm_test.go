@@ -53,7 +53,7 @@ func TestInVirtualMachine(t *testing.T) {
 		t.Run(kernel.name, func(t *testing.T) {
 			t.Parallel()
 			var out bytes.Buffer
-			cmd := exec.Command("../../scripts/vmtest.sh", slices.Concat([]string{"-k", kernel.source, "-t", "300"}, add, []string{"--", script})...)
+			cmd := exec.Command("../../scripts/vmtest.sh", slices.Concat([]string{"-k", kernel.source, "-t", "600"}, add, []string{"--", script})...)
 			cmd.Stdout, cmd.Stderr = &out, &out
 			err := cmd.Run()
 			t.Logf("%s", &out)
@@ -77,7 +77,8 @@ func TestInVirtualMachine(t *testing.T) {
 }
 
 // packages are those whose tests the guest runs: its own, and those that are about the kernel, on
-// a filesystem that has verity and with our program as mkcomposefs.
+// a filesystem that has verity. Our program answers for mkcomposefs there, and so the one test
+// of what the peer's helper mounted is left out.
 var packages = []string{"./guest", "../../mount"}
 
 const runTests = `#!/bin/sh
@@ -87,7 +88,7 @@ export COMPOSEFS_REQUIRE=root,peers
 failed=0
 for tests in /vm/tests/*; do
 	case $tests in */guest.test) TMPDIR=/tmp ;; *) TMPDIR=/vm/tmp ;; esac
-	TMPDIR=$TMPDIR $tests -test.v || failed=1
+	TMPDIR=$TMPDIR $tests -test.v -test.skip ReferenceHelper || failed=1
 done
 exit $failed
 `

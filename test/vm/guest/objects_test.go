@@ -29,7 +29,7 @@ func TestStoredObjectsAreMeasuredAsTheyAreNamed(t *testing.T) {
 		t.Run(alg.String(), func(t *testing.T) {
 			store := workDir(t) + "/store"
 			d := openStore(t, store, objects.Options{Algorithm: alg, Verity: objects.VerityRequire, Create: true})
-			for _, size := range []int{1, 4096, 4097, 1 << 20, 20<<20 + 1} {
+			for _, size := range []int{1, 4096, 4097, 1 << 20, 9<<20 + 1} {
 				content := bytes.Repeat([]byte{byte(size)}, size)
 				stored, err := d.PutBytes(t.Context(), content)
 				if err != nil {
