@@ -148,6 +148,8 @@ type checker struct {
 	budget uint64 // bytes of directories that may still be read, see loadFactor
 	spans  []span
 
+	attrs    []tree.Xattr            // of the inode being checked
+	names    []string                // of these, sorted
 	shared   map[uint32]checkedXattr // by id
 	acl      bool                    // some inode has a POSIX ACL
 	spills   int                     // inodes with a spilled chunk table

@@ -1,6 +1,7 @@
 package erofs
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/go-composefs/composefs/internal/xxh32"
@@ -18,7 +19,7 @@ func (c *checker) xattrs(at int, in *Inode) {
 	if in.xattrSize == xattrHeaderSize {
 		c.report(ProblemXattr, at, pos, "the attribute area has a head and nothing else")
 	}
-	var attrs []tree.Xattr
+	attrs := c.attrs[:0]
 	var bits uint32
 	inline := 0
 	for len(raw.inline) > 0 {
@@ -49,8 +50,9 @@ func (c *checker) xattrs(at int, in *Inode) {
 		bits |= x.bit
 		attrs = append(attrs, x.Xattr)
 	}
+	c.attrs = attrs
 	c.xattrFilter(at, in, raw.filter, bits)
-	c.xattrOrder(at, attrs[:inline], attrs[inline:])
+	c.xattrOrder(at, attrs, inline)
 	if c.img.head.present {
 		c.overlay(at, in, attrs)
 	}
@@ -117,18 +119,22 @@ func (c *checker) xattrFilter(at int, in *Inode, filter, bits uint32) {
 	}
 }
 
-// xattrOrder checks that names are there once and, in V0 and V1, in order.
-func (c *checker) xattrOrder(at int, inline, shared []tree.Xattr) {
-	seen := make(map[string]struct{}, len(inline)+len(shared))
-	for _, part := range [][]tree.Xattr{inline, shared} {
-		for i, x := range part {
-			if _, twice := seen[x.Name]; twice {
-				c.report(ProblemXattrOrder, at, noOffset, "attribute %q is there twice", x.Name)
-			}
-			seen[x.Name] = struct{}{}
-			if c.img.escapes() && i > 0 && x.Name < part[i-1].Name {
-				c.report(ProblemXattrOrder, at, noOffset, "attribute %q comes after %q", x.Name, part[i-1].Name)
-			}
+// xattrOrder checks that names are there once and, in V0 and V1, in order. attrs are the inline
+// ones and then the shared ones.
+func (c *checker) xattrOrder(at int, attrs []tree.Xattr, inline int) {
+	for i := 1; i < len(attrs) && c.img.escapes(); i++ {
+		if i != inline && attrs[i].Name < attrs[i-1].Name {
+			c.report(ProblemXattrOrder, at, noOffset, "attribute %q comes after %q", attrs[i].Name, attrs[i-1].Name)
+		}
+	}
+	c.names = c.names[:0]
+	for _, x := range attrs {
+		c.names = append(c.names, x.Name)
+	}
+	slices.Sort(c.names)
+	for i := 1; i < len(c.names); i++ {
+		if c.names[i] == c.names[i-1] {
+			c.report(ProblemXattrOrder, at, noOffset, "attribute %q is there twice", c.names[i])
 		}
 	}
 }
