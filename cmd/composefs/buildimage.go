@@ -184,8 +184,9 @@ func objectVerity(v mount.Verity) objects.Verity {
 		return objects.VerityTry
 	case mount.VerityRequire:
 		return objects.VerityRequire
+	default:
+		return objects.VerityOff
 	}
-	return objects.VerityOff
 }
 
 // countingSink puts what a scan finds into a store and remembers what was new there.

@@ -32,7 +32,7 @@ read from the stores, and compared with the digest in the image before the first
 				if err != nil {
 					return err
 				}
-				defer objects.Close()
+				defer objects.close()
 				opts.Objects = objects
 			}
 			fsys := img.FS(opts)

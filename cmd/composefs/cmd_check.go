@@ -56,7 +56,7 @@ code 3.`,
 				if err != nil {
 					return err
 				}
-				defer s.Close()
+				defer s.close()
 				meter = a.startMeter("check")
 				opts.Objects = countedFS{cmd.Context(), s, meter}
 			}

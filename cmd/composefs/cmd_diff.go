@@ -123,12 +123,13 @@ func changeText(change tree.Change, paint func(color, string) string) string {
 		return paint(green, "A "+path)
 	case tree.Removed:
 		return paint(red, "D "+path)
+	default:
+		text := paint(yellow, "C "+path) + ":"
+		for _, field := range change.Fields {
+			text += " " + string(field)
+		}
+		return text
 	}
-	fields := make([]string, len(change.Fields))
-	for i, f := range change.Fields {
-		fields[i] = string(f)
-	}
-	return paint(yellow, "C "+path) + ": " + strings.Join(fields, " ")
 }
 
 // loader reads trees that are to be compared.

@@ -84,7 +84,7 @@ func (a *app) export(ctx context.Context, x *exportCommand) error {
 	if err != nil {
 		return err
 	}
-	defer objects.Close()
+	defer objects.close()
 	if os.Geteuid() != 0 && !x.NoOwner {
 		x.NoOwner, x.UserXattrs = true, !x.SkipXattrs
 		a.remark("note: without root, files are yours and have no attributes but user.*")

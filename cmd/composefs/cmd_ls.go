@@ -75,7 +75,7 @@ func (l *lister) run(cmd *cobra.Command, name string) error {
 		}
 	}
 	if l.self || !info.IsDir() {
-		err = l.print([]listed{{pathInImage(name), node(info)}})
+		err = l.print([]listing{{pathInImage(name), node(info)}})
 	} else {
 		err = l.directories(cmd, name)
 	}
@@ -88,8 +88,8 @@ func (l *lister) run(cmd *cobra.Command, name string) error {
 	return nil
 }
 
-// listed is an inode and the name that it is listed by.
-type listed struct {
+// A listing is an inode and the name that it is listed by.
+type listing struct {
 	name string
 	node *tree.Inode
 }
@@ -101,17 +101,26 @@ func node(info fs.FileInfo) *tree.Inode {
 // directories lists a directory and, if wanted, those below it: a directory's entries come
 // together, those of its first directory next.
 func (l *lister) directories(cmd *cobra.Command, top string) error {
+	listed := map[uint64]bool{}
 	for todo := []string{top}; len(todo) > 0; {
 		if err := cmd.Context().Err(); err != nil {
 			return err
 		}
 		dir := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
+		in, err := l.fsys.Inode(dir, true)
+		if err != nil {
+			return err
+		}
+		if listed[in.Nid] { // a damaged image could be listed for ever
+			return &erofs.CorruptError{Path: pathInImage(dir), Nid: in.Nid, Offset: -1, Reason: "the directory is in several places"}
+		}
+		listed[in.Nid] = true
 		entries, err := l.fsys.ReadDir(dir)
 		if err != nil {
 			return err
 		}
-		found := make([]listed, 0, len(entries))
+		found := make([]listing, 0, len(entries))
 		for _, e := range entries {
 			info, err := e.Info()
 			if err != nil {
@@ -121,7 +130,7 @@ func (l *lister) directories(cmd *cobra.Command, top string) error {
 			if l.recursive || l.json {
 				name = joinPath(pathInImage(dir), name)
 			}
-			found = append(found, listed{name, node(info)})
+			found = append(found, listing{name, node(info)})
 		}
 		if err := l.print(found); err != nil {
 			return err
@@ -135,7 +144,7 @@ func (l *lister) directories(cmd *cobra.Command, top string) error {
 	return nil
 }
 
-func (l *lister) print(found []listed) error {
+func (l *lister) print(found []listing) error {
 	if l.json {
 		for _, f := range found {
 			if err := l.list.add(describeInode(f.name, f.node)); err != nil {
@@ -163,7 +172,7 @@ func (l *lister) print(found []listed) error {
 }
 
 // label is a file's name, and in long lists what it points to.
-func (l *lister) label(f listed) string {
+func (l *lister) label(f listing) string {
 	text := nameText(f.name, f.node, l.paint)
 	if l.long && f.node.IsSymlink() {
 		text += " -> " + printable(f.node.Target)

@@ -23,8 +23,8 @@ What is checked depends on --verity and --digest:
   --verity=try      The same where the filesystems of all stores can do it, else nothing is checked.
   --verity=off      Who can write to the store can change files.
   --digest HEX      The image itself must have this fs-verity digest, which the kernel measures. Who
-                    trusts the digest can then trust the tree: it implies --verity=require unless
-                    --verity is given.
+                    trusts the digest can then trust the tree: without --verity it implies
+                    --verity=require, or --verity=try together with --allow-computed.
 
 With --upper and --work, both on one filesystem, the mount is writable and changes go to the upper
 directory.`
@@ -59,7 +59,7 @@ func (a *app) mountCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer files.Close()
+			defer files.close()
 			files.AllowComputed = allowComputed
 			state, err := mount.At(cmd.Context(), files.Options, args[1])
 			switch {
@@ -101,14 +101,16 @@ func mergeMountOptions(cmd *cobra.Command, text string, own mount.TextOptions) (
 	}
 	merged.Objects = append(merged.Objects, own.Objects...)
 	given := cmd.Flags().Changed
+	switch {
+	case given("verity"):
+		merged.Verity = own.Verity
+	case given("digest") && given("allow-computed"):
+		merged.Verity = max(merged.Verity, mount.VerityTry)
+	case given("digest"):
+		merged.Verity = mount.VerityRequire
+	}
 	if given("digest") {
 		merged.Digest = own.Digest
-		if merged.Verity == mount.VerityOff {
-			merged.Verity = mount.VerityRequire
-		}
-	}
-	if given("verity") {
-		merged.Verity = own.Verity
 	}
 	if given("upper") {
 		merged.Upper = own.Upper
@@ -168,15 +170,14 @@ func openMountFiles(image string, t mount.TextOptions) (*mountFiles, error) {
 	m.Upper, m.Work = open("upper directory", t.Upper), open("work directory", t.Work)
 	m.UserNS = open("user namespace", t.IDMap)
 	if err != nil {
-		m.Close()
+		m.close()
 		return nil, err
 	}
 	return m, nil
 }
 
-func (m *mountFiles) Close() error {
+func (m *mountFiles) close() {
 	for _, f := range m.opened {
 		f.Close() // nothing was written
 	}
-	return nil
 }

@@ -106,7 +106,7 @@ func dropPresent(ctx context.Context, storePaths []string, found map[string]obje
 	if err != nil {
 		return err
 	}
-	defer s.Close()
+	defer s.close()
 	for path := range found {
 		if err := ctx.Err(); err != nil {
 			return err

@@ -23,7 +23,7 @@ func openStores(paths []string) (stores, error) {
 	for _, path := range paths {
 		root, err := os.OpenRoot(path)
 		if err != nil {
-			s.Close()
+			s.close()
 			return nil, fmt.Errorf("open store: %w", err)
 		}
 		s = append(s, root)
@@ -46,12 +46,10 @@ func (s stores) Open(name string) (fs.File, error) {
 	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 }
 
-// Close closes the directories.
-func (s stores) Close() error {
+func (s stores) close() {
 	for _, root := range s {
 		root.Close() // nothing was written
 	}
-	return nil
 }
 
 // reader reads until its context ends.
