@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -171,16 +172,12 @@ func columns(w io.Writer, rows [][]string, right ...int) error {
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
 		}
 	}
-	toRight := make([]bool, len(widths))
-	for _, i := range right {
-		toRight[i] = true
-	}
 	for _, row := range rows {
 		var line strings.Builder
 		for i, cell := range row {
 			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
 			switch {
-			case toRight[i]:
+			case slices.Contains(right, i):
 				line.WriteString(pad + cell)
 			case i < len(row)-1:
 				line.WriteString(cell + pad)
