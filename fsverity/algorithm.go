@@ -71,6 +71,14 @@ var (
 	SHA512x64 = Algorithm{HashSHA512, 16}
 )
 
+// orDefault returns what an option means.
+func (a Algorithm) orDefault() Algorithm {
+	if a == (Algorithm{}) {
+		return SHA256
+	}
+	return a
+}
+
 // BlockSize returns the Merkle tree's block size in bytes.
 func (a Algorithm) BlockSize() int { return 1 << a.BlockBits }
 

@@ -12,8 +12,17 @@
 //	               │
 //	   …           until a level has one block; its hash is the root hash
 //
-//	descriptor, 256 bytes: version 1, hash number, log2 of the block size, salt length,
-//	4 zero bytes, u64 size of the data, root hash in 64 bytes, salt in 32, zeros
+//	descriptor, 256 bytes, integers little-endian (struct fsverity_descriptor):
+//
+//	    0  1  version, 1
+//	    1  1  hash: 1 SHA-256, 2 SHA-512
+//	    2  1  log2 of the block size: 12 or 16
+//	    3  1  length of the salt
+//	    4  4  zero
+//	    8  8  size of the data in bytes
+//	   16 64  root hash, then zeros
+//	   80 32  salt, then zeros
+//	  112 144 zero
 //
 // For data of one block the root hash is that block's; for no data it is zero bytes. A salt,
 // padded to the input block of the hash, is hashed before every block.
@@ -24,6 +33,7 @@
 // # Kernel and user space
 //
 // [Enable] makes the kernel check a file from then on; [Measure] asks what it checks; [Sum],
-// [File] and [Hasher] compute the same digest without the kernel's help. All functions are safe
-// for concurrent use; a [Hasher] is not.
+// [File] and [Hasher] compute the same digest without the kernel's help. A signature that the
+// kernel checks is over [FormattedDigest]. All functions are safe for concurrent use; a [Hasher]
+// is not.
 package fsverity

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -16,9 +15,11 @@ import (
 var ErrSize = errors.New("file has another size than expected")
 
 const (
-	readSize = 128 << 10 // bytes; a multiple of every block size
 	// segment is what one goroutine takes at a time, in bytes.
 	segment = 1 << 20
+	// window is how much of a file is given out before its hashes go into the Merkle tree, in
+	// bytes: it bounds the memory for them.
+	window = 256 * segment
 	// parallelMin is from when on a file is worth several goroutines.
 	parallelMin = 8 << 20
 )
@@ -29,165 +30,141 @@ type FileOptions struct {
 	Jobs int // goroutines for one large file; 0 means GOMAXPROCS
 }
 
-// hashers are free Hashers for SHA-256 without salt, with a buffer each.
-var hashers = sync.Pool{New: func() any {
-	h, err := NewHasher(Options{})
-	if err != nil {
-		panic("fsverity: " + err.Error())
-	}
-	return &pooled{Hasher: h, buf: make([]byte, readSize)}
-}}
-
-type pooled struct {
-	*Hasher
-	buf []byte
-}
-
-// Sum returns the digest of data.
-func Sum(alg Algorithm, data []byte) (Digest, error) {
-	if alg == SHA256 || alg == (Algorithm{}) {
-		p, _ := hashers.Get().(*pooled)
-		defer hashers.Put(p)
-		p.Reset()
-		if _, err := p.Write(data); err != nil {
-			return Digest{}, err
-		}
-		return p.finish(), nil
-	}
-	h, err := NewHasher(Options{Algorithm: alg})
-	if err != nil {
-		return Digest{}, err
-	}
-	if _, err := h.Write(data); err != nil {
-		return Digest{}, err
-	}
-	return h.finish(), nil
-}
-
 // File computes the digest of the first size bytes of r, which must be all: [ErrSize] reports
 // more or fewer. Large files are read and hashed by several goroutines, each with a buffer of
-// its own. The kernel is not asked; see [Measure].
+// its own; each byte is read once. The kernel is not asked; see [Measure].
 func File(ctx context.Context, r io.ReaderAt, size int64, opts FileOptions) (Digest, error) {
+	if size < 0 {
+		return Digest{}, fmt.Errorf("%w: %d bytes", ErrSize, size)
+	}
 	jobs := opts.Jobs
 	if jobs <= 0 {
 		jobs = runtime.GOMAXPROCS(0)
 	}
-	var d Digest
-	var err error
+	w, err := getWork(opts.Options)
+	if err != nil {
+		return Digest{}, err
+	}
+	defer putWork(w)
 	if jobs > 1 && size >= parallelMin {
-		d, err = parallel(ctx, r, size, opts.Options, jobs)
+		err = w.parallel(ctx, r, size, jobs)
 	} else {
-		d, err = sequential(ctx, r, size, opts.Options)
+		err = w.sequential(ctx, r, size)
+	}
+	if err == nil {
+		err = atEnd(r, size)
 	}
 	if err != nil {
 		return Digest{}, err
 	}
-	var more [1]byte
-	if n, err := r.ReadAt(more[:], size); n > 0 {
-		return Digest{}, fmt.Errorf("%w: more than %d bytes", ErrSize, size)
-	} else if err != nil && err != io.EOF {
-		return Digest{}, err
-	}
-	return d, nil
+	return w.Digest(), nil
 }
 
-func sequential(ctx context.Context, r io.ReaderAt, size int64, opts Options) (Digest, error) {
-	p, _ := hashers.Get().(*pooled)
-	defer hashers.Put(p)
-	h := p.Hasher
-	if (opts.Algorithm != SHA256 && opts.Algorithm != (Algorithm{})) || len(opts.Salt) > 0 {
-		var err error
-		if h, err = NewHasher(opts); err != nil {
-			return Digest{}, err
+// atEnd fails unless r ends at size.
+func atEnd(r io.ReaderAt, size int64) error {
+	var more [1]byte
+	switch n, err := r.ReadAt(more[:], size); {
+	case n > 0:
+		return fmt.Errorf("%w: more than %d bytes", ErrSize, size)
+	case err == nil || err == io.EOF:
+		return nil
+	default:
+		return err
+	}
+}
+
+// readFull reads len(p) bytes or fails, with ErrSize if r ends before.
+func readFull(r io.ReaderAt, p []byte, off int64) error {
+	for done := 0; done < len(p); {
+		n, err := r.ReadAt(p[done:], off+int64(done))
+		done += n
+		switch {
+		case done == len(p):
+		case err == io.EOF || (err == nil && n == 0):
+			return fmt.Errorf("%w: only %d bytes", ErrSize, off+int64(done))
+		case err != nil:
+			return err
 		}
 	}
-	h.Reset()
-	if err := hashRange(ctx, h, p.buf, r, 0, size); err != nil {
-		return Digest{}, err
-	}
-	return h.finish(), nil
+	return nil
 }
 
-// hashRange writes the bytes from off to end to h.
-func hashRange(ctx context.Context, h *Hasher, buf []byte, r io.ReaderAt, off, end int64) error {
-	for off < end {
+func (w *work) sequential(ctx context.Context, r io.ReaderAt, size int64) error {
+	for off := int64(0); off < size; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n, err := r.ReadAt(buf[:min(int64(len(buf)), end-off)], off)
-		if n == 0 {
-			if err == nil || err == io.EOF {
-				return fmt.Errorf("%w: only %d bytes", ErrSize, off)
-			}
+		buf := w.buffer()[:min(readSize, size-off)]
+		if err := readFull(r, buf, off); err != nil {
 			return err
 		}
-		if _, err := h.Write(buf[:n]); err != nil {
-			return err
-		}
-		off += int64(n)
+		_, _ = w.Write(buf) // never fails
+		off += int64(len(buf))
 	}
 	return nil
 }
 
 // parallel hashes the data blocks in segments, several at once, and the levels above from the
 // hashes that come together.
-func parallel(ctx context.Context, r io.ReaderAt, size int64, opts Options, jobs int) (Digest, error) {
-	h, err := NewHasher(opts)
-	if err != nil {
-		return Digest{}, err
+func (w *work) parallel(ctx context.Context, r io.ReaderAt, size int64, jobs int) error {
+	blocks := segment / w.alg.BlockSize()
+	sums := make([]byte, 0, min(window/segment, size/segment+1)*int64(blocks*w.alg.Hash.Size()))
+	for off := int64(0); off < size; {
+		length := min(window, size-off)
+		count := int((length-1)/int64(w.alg.BlockSize()) + 1)
+		sums = sums[:count*w.alg.Hash.Size()]
+		if err := w.window(ctx, r, off, length, sums, jobs); err != nil {
+			return err
+		}
+		w.addSums(sums, length)
+		off += length
 	}
-	sums := make([][]byte, (size+segment-1)/segment) // of each segment's blocks
+	return nil
+}
+
+// window computes the hashes of the blocks from off on.
+func (w *work) window(ctx context.Context, r io.ReaderAt, off, length int64, sums []byte, jobs int) error {
+	sumsPerSegment := int64(segment / w.alg.BlockSize() * w.alg.Hash.Size())
+	segments := (length-1)/segment + 1
 	var next atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
-	for range min(jobs, len(sums)) {
+	for range min(int64(jobs), segments) {
 		group.Go(func() error {
-			buf := make([]byte, readSize)
-			for {
-				i := next.Add(1) - 1
-				if i >= int64(len(sums)) {
-					return nil
-				}
-				var err error
-				sums[i], err = h.blockSums(ctx, buf, r, i*segment, min((i+1)*segment, size))
-				if err != nil {
+			own, err := getWork(Options{w.alg, w.salt})
+			if err != nil {
+				return err
+			}
+			defer putWork(own)
+			for i := next.Add(1) - 1; i < segments; i = next.Add(1) - 1 {
+				to := sums[i*sumsPerSegment : i*sumsPerSegment]
+				if err := own.blockSums(ctx, r, off+i*segment, min(segment, length-i*segment), to); err != nil {
 					return err
 				}
 			}
+			return nil
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return Digest{}, err
-	}
-	for _, s := range sums {
-		for n := h.alg.Hash.Size(); len(s) > 0; s = s[n:] {
-			h.pushSum(1, s[:n])
-		}
-	}
-	h.size = uint64(size)
-	return h.digest(h.root(1)), nil
+	return group.Wait()
 }
 
-// blockSums returns the hashes of the blocks between two offsets, the first of which is a
-// multiple of the block size. It may be called by several goroutines at once.
-func (h *Hasher) blockSums(ctx context.Context, buf []byte, r io.ReaderAt, off, end int64) ([]byte, error) {
-	bs := h.alg.BlockSize()
-	sums := make([]byte, 0, segment/bs*h.alg.Hash.Size())
-	for off < end {
+// blockSums appends the hashes of the blocks from off on, which is a multiple of the block
+// size, to sums, which has room for them.
+func (w *work) blockSums(ctx context.Context, r io.ReaderAt, off, length int64, sums []byte) error {
+	bs := w.alg.BlockSize()
+	for length > 0 {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return err
 		}
-		want := int(min(int64(len(buf)), end-off))
-		if n, err := r.ReadAt(buf[:want], off); n < want {
-			if err == io.EOF {
-				return nil, fmt.Errorf("%w: only %d bytes", ErrSize, off+int64(n))
-			}
-			return nil, err
+		buf := w.buffer()[:min(readSize, length)]
+		if err := readFull(r, buf, off); err != nil {
+			return err
 		}
-		clear(buf[want:min(len(buf), (want+bs-1)/bs*bs)])
-		for block := 0; block < want; block += bs {
-			sums = h.appendSum(sums, buf[block:block+bs])
+		off, length = off+int64(len(buf)), length-int64(len(buf))
+		whole := (len(buf) + bs - 1) / bs * bs
+		clear(w.buf[len(buf):whole])
+		for block := w.buf[:whole]; len(block) > 0; block = block[bs:] {
+			sums = w.block.appendSum(sums, block[:bs])
 		}
-		off += int64(want)
 	}
-	return sums, nil
+	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha512"
 	"encoding/binary"
 	"fmt"
+	"hash"
 	"slices"
 )
 
@@ -20,35 +21,39 @@ type Options struct {
 	Salt      []byte // at most 32 bytes
 }
 
+// check fails with ErrAlgorithm for what the kernel or this package cannot do.
+func (o Options) check() error {
+	if alg := o.Algorithm.orDefault(); !alg.Valid() {
+		return fmt.Errorf("%w: %v", ErrAlgorithm, alg)
+	}
+	if len(o.Salt) > maxSalt {
+		return fmt.Errorf("%w: salt of %d bytes, at most %d are possible", ErrAlgorithm, len(o.Salt), maxSalt)
+	}
+	return nil
+}
+
 // Hasher computes the digest of data that is written to it in pieces. It holds one block for
-// each level of the Merkle tree and is not safe for concurrent use.
+// each level of the Merkle tree and is not safe for concurrent use. It can be used again and
+// again without taking memory anew.
 type Hasher struct {
-	alg  Algorithm
-	salt []byte // as given
-	pad  []byte // the salt padded to the hash's own block size; empty without salt
-	size uint64 // bytes written
+	alg   Algorithm
+	salt  []byte // as given
+	block blockHash
+	size  uint64 // bytes written
 	// levels[0] collects data, levels[n] the hashes of the blocks of levels[n-1]. A full
 	// block stays until more comes: the last one may turn out to be the root.
 	levels [maxLevels + 1][]byte
+	last   []byte // where the last block of a level is padded
 }
 
 // NewHasher returns a Hasher, or [ErrAlgorithm].
 func NewHasher(opts Options) (*Hasher, error) {
-	alg := opts.Algorithm
-	if alg == (Algorithm{}) {
-		alg = SHA256
+	if err := opts.check(); err != nil {
+		return nil, err
 	}
-	if !alg.Valid() {
-		return nil, fmt.Errorf("%w: %v", ErrAlgorithm, alg)
-	}
-	if len(opts.Salt) > maxSalt {
-		return nil, fmt.Errorf("%w: salt of %d bytes, at most %d are possible", ErrAlgorithm, len(opts.Salt), maxSalt)
-	}
-	h := &Hasher{alg: alg, salt: slices.Clone(opts.Salt)}
-	if len(h.salt) > 0 {
-		h.pad = make([]byte, alg.Hash.New().BlockSize())
-		copy(h.pad, h.salt)
-	}
+	alg := opts.Algorithm.orDefault()
+	h := &Hasher{alg: alg, salt: slices.Clone(opts.Salt), last: make([]byte, alg.BlockSize())}
+	h.block = newBlockHash(alg.Hash, h.salt)
 	return h, nil
 }
 
@@ -65,101 +70,127 @@ func (h *Hasher) Write(p []byte) (int, error) {
 	n, bs := len(p), h.alg.BlockSize()
 	h.size += uint64(n)
 	for len(p) > 0 {
-		switch have := len(h.levels[0]); {
-		case have == bs:
-			h.push(1, h.levels[0])
-			h.levels[0] = h.levels[0][:0]
-		case have == 0 && len(p) > bs:
-			h.push(1, p[:bs]) // a whole block that is not the last: no need to copy it
-			p = p[bs:]
-		default:
+		h.makeRoom(0)
+		if have := len(h.levels[0]); have > 0 || len(p) <= bs {
 			k := min(len(p), bs-have)
 			h.levels[0] = append(h.levels[0], p[:k]...)
 			p = p[k:]
+			continue
 		}
+		// A whole block that is not the last: no need to copy it.
+		h.makeRoom(1)
+		h.levels[1] = h.block.appendSum(h.levels[1], p[:bs])
+		p = p[bs:]
 	}
 	return n, nil
 }
 
-// push adds the hash of a block to a level.
-func (h *Hasher) push(level int, block []byte) {
-	h.makeRoom(level)
-	h.levels[level] = h.appendSum(h.levels[level], block)
+// addSums adds the hashes of the blocks of size bytes of data, instead of the data. There are
+// at least two of them in the end: that of an only block is the root hash itself.
+func (h *Hasher) addSums(sums []byte, size int64) {
+	h.size += uint64(size)
+	for len(sums) > 0 {
+		h.makeRoom(1)
+		k := min(len(sums), h.alg.BlockSize()-len(h.levels[1]))
+		h.levels[1] = append(h.levels[1], sums[:k]...)
+		sums = sums[k:]
+	}
 }
 
-// pushSum adds a hash to a level.
-func (h *Hasher) pushSum(level int, sum []byte) {
-	h.makeRoom(level)
-	h.levels[level] = append(h.levels[level], sum...)
-}
-
-// makeRoom hands a full block of a level on to the level above it.
+// makeRoom sees to it that something can be appended to a level: it hands a full block on to
+// the level above.
 func (h *Hasher) makeRoom(level int) {
-	if len(h.levels[level]) == h.alg.BlockSize() {
-		h.push(level+1, h.levels[level])
-		h.levels[level] = h.levels[level][:0]
+	switch block := h.levels[level]; len(block) {
+	case 0:
+		if block == nil {
+			h.levels[level] = make([]byte, 0, h.alg.BlockSize())
+		}
+	case h.alg.BlockSize():
+		h.makeRoom(level + 1)
+		h.levels[level+1] = h.block.appendSum(h.levels[level+1], block)
+		h.levels[level] = block[:0]
 	}
-}
-
-// appendSum appends the hash of salt and block.
-func (h *Hasher) appendSum(dst, block []byte) []byte {
-	switch {
-	case len(h.pad) > 0:
-		state := h.alg.Hash.New()
-		state.Write(h.pad)
-		state.Write(block)
-		return state.Sum(dst)
-	case h.alg.Hash == HashSHA512:
-		s := sha512.Sum512(block)
-		return append(dst, s[:]...)
-	}
-	s := sha256.Sum256(block)
-	return append(dst, s[:]...)
 }
 
 // Digest returns the digest of what was written so far; more can be written after it.
 func (h *Hasher) Digest() Digest {
-	end := *h
-	for i := range end.levels {
-		end.levels[i] = slices.Clone(h.levels[i])
-	}
-	return end.finish()
-}
-
-// finish is Digest for a Hasher that is Reset next.
-func (h *Hasher) finish() Digest {
-	if h.size == 0 {
-		return h.digest(make([]byte, h.alg.Hash.Size())) // the root hash of no data is zeros
-	}
-	return h.digest(h.root(0))
-}
-
-// digest hashes the descriptor, which holds the root hash and all that led to it.
-func (h *Hasher) digest(root []byte) Digest {
 	var d [descriptorSize]byte // struct fsverity_descriptor of fs/verity/fsverity_private.h
 	d[0] = 1                   // version
 	d[1] = byte(h.alg.Hash)
 	d[2] = h.alg.BlockBits
 	d[3] = byte(len(h.salt))
 	binary.LittleEndian.PutUint64(d[8:], h.size)
-	copy(d[16:80], root)
-	copy(d[80:112], h.salt)
-	unsalted := Hasher{alg: h.alg}
-	return Digest{string(unsalted.appendSum(nil, d[:]))}
+	if h.size > 0 { // the root hash of no data is zeros
+		h.appendRoot(d[16:16])
+	}
+	copy(d[80:80+maxSalt], h.salt)
+	if h.alg.Hash == HashSHA512 {
+		sum := sha512.Sum512(d[:])
+		return Digest{string(sum[:])}
+	}
+	sum := sha256.Sum256(d[:])
+	return Digest{string(sum[:])}
 }
 
-// root finishes the Merkle tree from a level on up and returns the root hash.
-func (h *Hasher) root(level int) []byte {
-	for ; ; level++ {
-		for len(h.levels[level]) < h.alg.BlockSize() {
-			pad := min(len(zeros), h.alg.BlockSize()-len(h.levels[level]))
-			h.levels[level] = append(h.levels[level], zeros[:pad]...)
+// appendRoot appends the root hash. It goes up with what each level hands to the next, at most
+// two hashes, and leaves the levels as they are.
+func (h *Hasher) appendRoot(dst []byte) []byte {
+	bs := h.alg.BlockSize()
+	var buf [2 * sha512.Size]byte
+	rest := buf[:0]
+	for level := 0; ; level++ {
+		block := append(h.last[:0], h.levels[level]...)
+		room := min(len(rest), bs-len(block))
+		block = append(block, rest[:room]...)
+		over := append(buf[:0], rest[room:]...)
+		switch {
+		case len(block) == 0:
+			continue // of data nothing but hashes was added
+		case len(over) > 0:
+			var first [sha512.Size]byte
+			sum := h.block.appendSum(first[:0], block)
+			block = append(block[:0], over...)
+			rest = append(buf[:0], sum...)
+		case level == maxLevels || len(h.levels[level+1]) == 0:
+			clear(h.last[len(block):])
+			return h.block.appendSum(dst, h.last)
+		default:
+			rest = buf[:0]
 		}
-		if len(h.levels[level+1]) == 0 {
-			return h.appendSum(nil, h.levels[level])
-		}
-		h.push(level+1, h.levels[level])
+		clear(h.last[len(block):])
+		rest = h.block.appendSum(rest, h.last)
 	}
 }
 
-var zeros [4096]byte
+// blockHash hashes single blocks, with the salt before each. It is not safe for concurrent use.
+type blockHash struct {
+	hash  Hash
+	pad   []byte    // the salt padded to the input block of the hash; empty without salt
+	state hash.Hash // for salted blocks
+	sum   [sha512.Size]byte
+}
+
+func newBlockHash(h Hash, salt []byte) blockHash {
+	b := blockHash{hash: h}
+	if len(salt) > 0 {
+		b.state = h.New()
+		b.pad = make([]byte, b.state.BlockSize())
+		copy(b.pad, salt)
+	}
+	return b
+}
+
+func (b *blockHash) appendSum(dst, block []byte) []byte {
+	switch {
+	case b.state != nil:
+		b.state.Reset()
+		b.state.Write(b.pad)
+		b.state.Write(block)
+		return append(dst, b.state.Sum(b.sum[:0])...)
+	case b.hash == HashSHA512:
+		s := sha512.Sum512(block)
+		return append(dst, s[:]...)
+	}
+	s := sha256.Sum256(block)
+	return append(dst, s[:]...)
+}

@@ -29,10 +29,7 @@ type EnableOptions struct {
 // under the same algorithm, else computed from the content. measured says which.
 func DigestFile(ctx context.Context, f *os.File, size int64, opts FileOptions) (d Digest, measured bool, err error) {
 	if len(opts.Salt) == 0 {
-		alg := opts.Algorithm
-		if alg == (Algorithm{}) {
-			alg = SHA256
-		}
+		alg := opts.Algorithm.orDefault()
 		// The kernel does not tell the block size, which decides the digest as well; nearly
 		// all files have 4 KiB.
 		if d, err := Measure(f); err == nil && d.Hash() == alg.Hash && alg.BlockBits == 12 {

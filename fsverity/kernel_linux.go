@@ -11,15 +11,13 @@ import (
 )
 
 // Enable makes the file read-only for good and has the kernel check every byte that is read
-// from it. f is open for reading, and nobody may have it open for writing. The kernel reads
-// the whole file. Errors wrap [ErrAlreadyEnabled] and [ErrNoVerity] where they apply.
+// from it. f is open for reading, and nobody may have it open for writing (ETXTBSY), nor enable
+// it at the same time (EBUSY). The kernel reads the whole file. Errors wrap [ErrAlreadyEnabled]
+// and [ErrNoVerity] where they apply.
 func Enable(f *os.File, opts EnableOptions) error {
-	alg := opts.Algorithm
-	if alg == (Algorithm{}) {
-		alg = SHA256
-	}
-	if !alg.Valid() {
-		return fmt.Errorf("%w: %v", ErrAlgorithm, alg)
+	alg := opts.Algorithm.orDefault()
+	if err := opts.check(); err != nil {
+		return err
 	}
 	err := linux.EnableVerity(f, uint32(alg.Hash), uint32(alg.BlockSize()), opts.Salt, opts.Signature)
 	switch {
@@ -39,7 +37,7 @@ func Measure(f *os.File) (Digest, error) {
 	hash, sum, err := linux.MeasureVerity(f)
 	switch {
 	case isNoVerity(err):
-		return Digest{}, fmt.Errorf("%s: %w", f.Name(), ErrNoVerity)
+		return Digest{}, fmt.Errorf("%s: %w: %w", f.Name(), ErrNoVerity, err)
 	case err != nil:
 		return Digest{}, fmt.Errorf("measure fs-verity of %s: %w", f.Name(), err)
 	case hash > 255 || Hash(hash).Size() != len(sum) || len(sum) == 0:
@@ -48,6 +46,9 @@ func Measure(f *os.File) (Digest, error) {
 	return DigestFromBytes(sum)
 }
 
+// isNoVerity knows the answers for a file without fs-verity, of filesystems and kernels that do
+// not have it, and of emulated kernels (ENOSYS).
 func isNoVerity(err error) bool {
-	return errors.Is(err, unix.ENODATA) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOTTY)
+	return errors.Is(err, unix.ENODATA) || errors.Is(err, unix.EOPNOTSUPP) ||
+		errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.ENOSYS)
 }
