@@ -24,15 +24,17 @@ func (p *plan) collectXattrs() error {
 	for at := range p.inodes {
 		in := &p.inodes[at]
 		in.refs = uint32(len(p.attrs.refs))
+		for _, x := range in.node.Xattrs {
+			// Escaping makes a name longer, but only one whose prefix is left out.
+			if len(x.Name) == 0 || len(x.Name) > tree.MaxXattrName || strings.IndexByte(x.Name, 0) >= 0 {
+				return fmt.Errorf("%s: %w: extended attribute with the name %q", p.path(uint32(at)), ErrLimit, x.Name)
+			}
+		}
 		list = p.appendXattrs(list[:0], uint32(at))
 		if len(p.attrs.refs)+len(list) > 1<<31 {
 			return fmt.Errorf("%w: too many extended attributes", ErrLimit)
 		}
 		for i := range list {
-			if len(list[i].name) > tree.MaxXattrName+len(xattrPrefixes[xattrIndexTrusted]) || list[i].name == "" {
-				return fmt.Errorf("%s: %w: name of an extended attribute of %d bytes",
-					p.path(uint32(at)), ErrLimit, len(list[i].name))
-			}
 			p.attrs.refs = append(p.attrs.refs, list[i].ref)
 		}
 	}

@@ -197,6 +197,11 @@ func TestWriteRefusesMalformedTrees(t *testing.T) {
 	file := func(size uint64) *tree.Inode {
 		return &tree.Inode{Mode: tree.TypeRegular | 0o644, Nlink: 1, Size: size}
 	}
+	withXattr := func(name string) *tree.Inode {
+		n := file(0)
+		n.SetXattr(name, "v")
+		return n
+	}
 	shared := dir()
 	loop := dir()
 	loop.Children = []tree.Entry{{Name: "loop", Inode: loop}}
@@ -218,6 +223,9 @@ func TestWriteRefusesMalformedTrees(t *testing.T) {
 		{"no file type", dir(tree.Entry{Name: "a", Inode: &tree.Inode{Mode: 0o644}}), erofs.ErrTree},
 		{"empty symlink", dir(tree.Entry{Name: "a", Inode: &tree.Inode{Mode: tree.TypeSymlink | 0o777}}), erofs.ErrTree},
 		{"huge file", dir(tree.Entry{Name: "a", Inode: file(1<<53 + 1)}), erofs.ErrLimit},
+		{"attribute name of 256 bytes", dir(tree.Entry{Name: "a", Inode: withXattr(strings.Repeat("k", 256))}), erofs.ErrLimit},
+		{"attribute without a name", dir(tree.Entry{Name: "a", Inode: withXattr("")}), erofs.ErrLimit},
+		{"attribute name with a NUL", dir(tree.Entry{Name: "a", Inode: withXattr("user.\x00")}), erofs.ErrLimit},
 		{"size wraps", dir(tree.Entry{Name: "a", Inode: file(1<<64 - 1)}), erofs.ErrLimit},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
