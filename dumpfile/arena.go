@@ -12,7 +12,7 @@ type arena struct {
 	bytes  []byte
 	inodes []tree.Inode
 	xattrs []tree.Xattr
-	// names and values repeat: labels, attribute names.
+	// interned has names and values that may come again: attribute names, labels.
 	interned map[string]string
 }
 
@@ -20,45 +20,58 @@ const (
 	byteChunk  = 64 << 10
 	inodeChunk = 256
 	xattrChunk = 1024
+
 	// Longer strings are not worth a look in the table of repeated ones.
 	maxInterned = 256
+	// The table starts anew when it is full: values that are all different, signatures say,
+	// would make it as large as the tree.
+	internedStrings = 8192
 )
 
-// string returns a string of the bytes of b.
-func (a *arena) string(b []byte) string {
-	if len(b) == 0 {
-		return ""
-	}
+// copy returns a copy of b. Its capacity is its length, so that appending to it is safe.
+func (a *arena) copy(b []byte) []byte {
 	if len(b) > byteChunk/8 {
-		return string(b)
+		return append(make([]byte, 0, len(b)), b...)
 	}
 	if len(a.bytes)+len(b) > cap(a.bytes) {
 		a.bytes = make([]byte, 0, byteChunk)
 	}
 	start := len(a.bytes)
 	a.bytes = append(a.bytes, b...)
-	// The bytes are never written again: the chunk only grows behind them.
-	return unsafe.String(&a.bytes[start], len(b))
+	return a.bytes[start:len(a.bytes):len(a.bytes)]
+}
+
+// string returns a string of the bytes of b.
+func (a *arena) string(b []byte) string {
+	if len(b) == 0 {
+		return ""
+	}
+	// Nobody else has this copy, and a chunk only grows behind what it holds.
+	return unsafe.String(unsafe.SliceData(a.copy(b)), len(b))
 }
 
 // intern is string for text that is likely to come again.
 func (a *arena) intern(b []byte) string {
 	if len(b) > maxInterned {
-		return string(b)
+		return a.string(b)
 	}
 	if s, ok := a.interned[string(b)]; ok {
 		return s
+	}
+	if a.interned == nil || len(a.interned) == internedStrings {
+		a.interned = map[string]string{}
 	}
 	s := a.string(b)
 	a.interned[s] = s
 	return s
 }
 
+// inode returns a zero inode.
 func (a *arena) inode() *tree.Inode {
 	if len(a.inodes) == cap(a.inodes) {
 		a.inodes = make([]tree.Inode, 0, inodeChunk)
 	}
-	a.inodes = append(a.inodes, tree.Inode{})
+	a.inodes = a.inodes[:len(a.inodes)+1]
 	return &a.inodes[len(a.inodes)-1]
 }
 

@@ -23,8 +23,11 @@
 // # Compatibility
 //
 // Read accepts what mkcomposefs 1.0.8 accepts, and what composefs-rs 0.9 writes, but for input
-// that the C reader takes and cannot mean: malformed digests (it writes random bytes),
-// escaped NULs (it cuts the string), hard links to directories and in circles, malformed ids
-// and sizes beyond what an image can hold. Write gives the bytes that composefs-info dump
-// prints.
+// that the C reader takes and cannot mean: malformed digests (it writes random bytes), escaped
+// NULs (it cuts the string), hard links to directories and in circles, malformed ids (it reads
+// some as 0), sizes that no image can hold, and nanoseconds that are a second or more. Write
+// gives the bytes that composefs-info dump prints.
+//
+// The format is described in docs/format-dump.md. Functions of this package may be called from
+// any number of goroutines, as long as none changes a tree that another writes.
 package dumpfile

@@ -19,16 +19,21 @@ type WriteOptions struct {
 const writeBlock = 256 << 10
 
 // Write writes the dump of a tree: root first, then depth first by name. The line of a hard
-// link repeats the metadata of its file. Errors are those of w.
+// link repeats the metadata of its file. Errors are those of w, and a tree in which a hard link
+// has no own place.
 func Write(w io.Writer, root *tree.Inode, opts WriteOptions) error {
 	ownPlace := ownPlaces(root)
 	buf := make([]byte, 0, writeBlock+32<<10)
 	for path, e := range tree.Walk(root) {
+		target := ownPlace[e.Inode]
+		if e.Link && target == "" {
+			return fmt.Errorf("write dump: %s: hard link to an inode without a place of its own", quote(path))
+		}
 		xattrs := e.Inode.Xattrs
 		if order, ok := opts.XattrOrder[e.Inode]; ok {
 			xattrs = order
 		}
-		buf = appendLine(buf, path, e, ownPlace[e.Inode], xattrs)
+		buf = appendLine(buf, path, e, target, xattrs)
 		if len(buf) >= writeBlock {
 			if _, err := w.Write(buf); err != nil {
 				return fmt.Errorf("write dump: %w", err)
@@ -125,40 +130,4 @@ func appendPayload(b []byte, e *tree.Entry, target string) []byte {
 		return n.Digest.AppendObjectPath(b)
 	}
 	return append(b, '-')
-}
-
-// appendField appends a field in which "-" has a meaning.
-func appendField[T string | []byte](b []byte, s T) []byte {
-	if len(s) == 1 && s[0] == '-' {
-		return append(b, `\x2d`...)
-	}
-	return appendEscaped(b, s, 0)
-}
-
-// appendEscaped appends s with everything escaped that is not printable ASCII, and the byte
-// special, if it is not 0.
-func appendEscaped[T string | []byte](b []byte, s T, special byte) []byte {
-	const hex = "0123456789abcdef"
-	plain := 0 // start of what needs no escape
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if c > ' ' && c < 0x7f && c != '\\' && (c != special || special == 0) {
-			continue
-		}
-		b = append(b, s[plain:i]...)
-		plain = i + 1
-		switch c {
-		case '\\':
-			b = append(b, '\\', '\\')
-		case '\n':
-			b = append(b, '\\', 'n')
-		case '\r':
-			b = append(b, '\\', 'r')
-		case '\t':
-			b = append(b, '\\', 't')
-		default:
-			b = append(b, '\\', 'x', hex[c>>4], hex[c&15])
-		}
-	}
-	return append(b, s[plain:]...)
 }
