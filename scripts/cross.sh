@@ -22,5 +22,8 @@ done
 [ "${1:-}" = -run ] || exit 0
 command -v qemu-s390x-static >/dev/null || { echo 'cross: needs qemu-s390x-static (Debian: qemu-user-static)' >&2; exit 1; }
 echo '== linux/s390x under QEMU'
-# The peers and mounts are this machine's: nothing is compulsory for a foreign one.
-COMPOSEFS_REQUIRE='' GOOS=linux GOARCH=s390x "$go" test -short -exec qemu-s390x-static "${formats[@]}"
+# Left out: peers, which are this machine's programs, and tests that execute themselves as another
+# user, which QEMU's user mode cannot.
+export COMPOSEFS_REQUIRE='' COMPOSEFS_PEERS=/none
+GOOS=linux GOARCH=s390x "$go" test -short -skip '^(TestScanNamesWhatAUserMayNotRead|TestUserExtractsAndScans)$' \
+	-exec qemu-s390x-static "${formats[@]}"

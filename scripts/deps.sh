@@ -10,7 +10,9 @@ needs='
 busybox busybox-static
 cpio cpio
 debugfs e2fsprogs
+fsverity fsverity
 gcc gcc
+mkfs.btrfs btrfs-progs
 modprobe kmod
 mount mount
 qemu-s390x-static qemu-user-static

@@ -8,12 +8,14 @@ export CGO_ENABLED=0
 [ $# -gt 0 ] || set -- ./...
 tool() { "$go" tool -modfile=tools/go.mod "$@"; }
 
+failed=0
 echo '== gofumpt'
 unformatted=$(tool gofumpt -l .)
-[ -z "$unformatted" ] || { printf 'not formatted as gofumpt does:\n%s\n' "$unformatted"; exit 1; }
+[ -z "$unformatted" ] || { printf 'not formatted as gofumpt does:\n%s\n' "$unformatted"; failed=1; }
 echo '== go vet'
-"$go" vet -tags vmguest "$@"
+"$go" vet -tags vmguest "$@" || failed=1
 echo '== staticcheck'
-tool staticcheck -tags vmguest "$@"
+tool staticcheck -tags vmguest "$@" || failed=1
 echo '== golangci-lint'
-tool golangci-lint run "$@"
+tool golangci-lint run "$@" || failed=1
+exit $failed

@@ -24,8 +24,9 @@ have() { local program; for program; do [ -x "$peers/$program" ] || command -v "
 part root 'not root, or not allowed to mount' \
 	unshare -m sh -c 'mount -t tmpfs none /mnt'
 part peers 'make peers did not arrive' have mkcomposefs composefs-info mount.composefs
-part mkfs 'no mkfs.erofs: make peers' have mkfs.erofs
+part mkfs 'no mkfs.erofs (make peers) or mkfs.btrfs (make deps)' have mkfs.erofs mkfs.btrfs
 part fsck 'no fsck.erofs: make peers' have fsck.erofs dump.erofs
+part fsverity 'no fsverity: make deps' have fsverity
 part vm 'no QEMU or a tool to make a guest: make deps' \
 	have qemu-system-x86_64 busybox cpio depmod modprobe xz mkfs.ext4 debugfs dpkg-deb
 part shared 'no shared test data beside the checkout' [ -d "$shared/testdata" ]
