@@ -93,28 +93,28 @@ func enableVerity(out imageOutput, alg fsverity.Algorithm, digest fsverity.Diges
 
 // readDump reads the tree from a dump.
 func (a *app) readDump(ctx context.Context, source string) (*tree.Inode, error) {
-	in, name := a.in, "standard input"
-	if source != "-" {
-		name = source
-		var err error
-		if in, err = os.Open(source); err != nil {
-			return nil, err
+	return orInterrupted(ctx, func() (*tree.Inode, error) {
+		in, name := a.in, "standard input"
+		if source != "-" {
+			name = source
+			var err error
+			if in, err = os.Open(source); err != nil {
+				return nil, err
+			}
+			defer in.Close()
 		}
-		defer in.Close()
-	}
-	root, err := orInterrupted(ctx, func() (*tree.Inode, error) {
-		return dumpfile.Read(in, dumpfile.ReadOptions{Name: name})
+		root, err := dumpfile.Read(in, dumpfile.ReadOptions{Name: name})
+		if err != nil && !errors.Is(err, dumpfile.ErrSyntax) {
+			err = fmt.Errorf("read dump %s: %w", name, err)
+		}
+		return root, err
 	})
-	if err != nil && !errors.Is(err, dumpfile.ErrSyntax) && ctx.Err() == nil {
-		err = fmt.Errorf("read dump %s: %w", name, err)
-	}
-	return root, err
 }
 
 // scanDirectory reads the tree from a directory and stores its files, durably, if there is a
 // store.
 func (a *app) scanDirectory(ctx context.Context, b *buildCommand, out imageOutput) (*tree.Inode, *countingSink, error) {
-	dir, err := os.Open(b.source)
+	dir, err := openNow(b.source)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -171,7 +171,7 @@ func imageIDs(out imageOutput, path string) []tree.FileID {
 	if f, ok := out.(*atomicfile.File); ok {
 		add(f.File)
 	}
-	if f, err := os.OpenFile(path, os.O_RDONLY|nonblock, 0); err == nil {
+	if f, err := openNow(path); err == nil {
 		defer f.Close()
 		add(f)
 	}

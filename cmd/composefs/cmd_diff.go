@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/go-composefs/composefs/erofs"
 	"github.com/go-composefs/composefs/fsverity"
 	"github.com/go-composefs/composefs/tree"
 )
@@ -176,9 +175,9 @@ func (l *loader) load(ctx context.Context, name string) (*tree.Inode, error) {
 		return nil, err
 	}
 	defer img.Close()
-	root, err := orInterrupted(ctx, func() (*tree.Inode, error) { return img.Tree(erofs.TreeOptions{}) })
+	root, err := img.tree(ctx)
 	if err != nil {
-		return nil, img.failed(err)
+		return nil, err
 	}
 	for _, e := range tree.Walk(root) {
 		if hash := e.Inode.Digest.Hash(); hash != 0 {

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -75,7 +74,7 @@ func algorithm(hash fsverity.Hash, blockSize int) (fsverity.Algorithm, error) {
 }
 
 func digestFile(ctx context.Context, name string, alg fsverity.Algorithm) (digestJSON, error) {
-	f, err := os.Open(name)
+	f, err := openNow(name)
 	if err != nil {
 		return digestJSON{}, err
 	}

@@ -31,7 +31,7 @@ this is seen by anyone or stays behind. As root it can try everything.`,
 			var dir *os.File
 			if len(args) == 1 {
 				var err error
-				if dir, err = os.Open(args[0]); err != nil {
+				if dir, err = openNow(args[0]); err != nil {
 					return err
 				}
 				defer dir.Close()

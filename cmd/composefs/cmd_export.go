@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/go-composefs/composefs/erofs"
 	"github.com/go-composefs/composefs/internal/progress"
 	"github.com/go-composefs/composefs/tree"
 )
@@ -114,9 +113,9 @@ func (x *exportCommand) load(ctx context.Context) (*tree.Inode, error) {
 		return nil, err
 	}
 	defer img.Close()
-	root, err := orInterrupted(ctx, func() (*tree.Inode, error) { return img.Tree(erofs.TreeOptions{}) })
+	root, err := img.tree(ctx)
 	if err != nil {
-		return nil, img.failed(err)
+		return nil, err
 	}
 	if x.path == "/" {
 		return root, nil

@@ -156,7 +156,7 @@ func openMountFiles(image string, t mount.TextOptions) (*mountFiles, error) {
 			return nil
 		}
 		var f *os.File
-		if f, err = os.Open(path); err != nil {
+		if f, err = openNow(path); err != nil {
 			err = fmt.Errorf("%s: %w", what, err)
 			return nil
 		}

@@ -1,14 +1,17 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/go-composefs/composefs/erofs"
+	"github.com/go-composefs/composefs/tree"
 )
 
 // imageFile is an image that is open.
@@ -20,11 +23,11 @@ type imageFile struct {
 
 // openImage opens an image. The caller closes it.
 func openImage(name string) (*imageFile, error) {
-	f, err := os.Open(name)
+	f, err := openNow(name)
 	if err != nil {
 		return nil, err
 	}
-	img, err := erofs.OpenFile(f)
+	img, err := readImage(f)
 	if err != nil {
 		f.Close()
 		return nil, err
@@ -32,7 +35,48 @@ func openImage(name string) (*imageFile, error) {
 	return &imageFile{img, name, f}, nil
 }
 
+func readImage(f *os.File) (*erofs.Image, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	// An image can be on a block device as well.
+	if mode := info.Mode(); !mode.IsRegular() && mode&fs.ModeType != fs.ModeDevice {
+		return nil, fmt.Errorf("open image %s: not a regular file", f.Name())
+	}
+	return erofs.OpenFile(f)
+}
+
 func (i *imageFile) Close() error { return i.file.Close() }
+
+// tree loads the image for a comparison with what it was made of, or for making that again.
+func (i *imageFile) tree(ctx context.Context) (*tree.Inode, error) {
+	root, err := orInterrupted(ctx, func() (*tree.Inode, error) { return i.Tree(erofs.TreeOptions{}) })
+	if err != nil {
+		return nil, i.failed(err)
+	}
+	if i.Format() == erofs.FormatV1 {
+		dropWhiteoutMarks(root)
+	}
+	return root, nil
+}
+
+// dropWhiteoutMarks removes from directories that hold whiteouts the marks that images of
+// format V1 give them. Dumps show the marks, as those of composefs-info do: a tree could have
+// had them. They mean nothing beside whiteouts that are devices.
+func dropWhiteoutMarks(root *tree.Inode) {
+	isWhiteout := func(e tree.Entry) bool { return e.Inode.IsWhiteout() }
+	for _, e := range tree.Walk(root) {
+		if !slices.ContainsFunc(e.Inode.Children, isWhiteout) {
+			continue
+		}
+		for _, name := range []string{"trusted.overlay.opaque", "user.overlay.opaque"} {
+			if value, ok := e.Inode.Xattr(name); ok && value == "x" {
+				e.Inode.RemoveXattr(name)
+			}
+		}
+	}
+}
 
 // failed adds the image's name to an error about what is in it.
 func (i *imageFile) failed(err error) error {

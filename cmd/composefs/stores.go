@@ -10,7 +10,9 @@ import (
 	"syscall"
 )
 
-// nonblock is for opening what may be a FIFO, which would wait for a writer.
+// openNow is [os.Open], but does not wait for a writer where the path is that of a FIFO.
+func openNow(path string) (*os.File, error) { return os.OpenFile(path, os.O_RDONLY|nonblock, 0) }
+
 const nonblock = syscall.O_NONBLOCK
 
 // stores are object directories that are searched one after another. Nothing outside of them
