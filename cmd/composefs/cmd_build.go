@@ -103,6 +103,7 @@ func (a *app) buildCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&b.store, "store", "", "`DIR` for the contents of files; it is made if it is missing")
+	_ = cobra.MarkFlagDirname(flags, "store") // just defined
 	textFlag(cmd, &b.format, "format", "image format: v0 or v1 of the C tools, v2 of older composefs-rs, or auto as mkcomposefs chooses", "v0", "v1", "v2", "auto")
 	hashFlag(cmd, &b.hash)
 	textFlag(cmd, &b.verity, "verity", "enable fs-verity on objects and image: off, try or require", "off", "try", "require")

@@ -19,6 +19,7 @@ func jsonFlag(flags *pflag.FlagSet, to *bool) {
 // storesFlag takes the stores to look for objects in.
 func storesFlag(flags *pflag.FlagSet, to *[]string) {
 	flags.StringArrayVar(to, "store", nil, "`DIR` with the objects of the image; may be given several times, the first is searched first")
+	_ = cobra.MarkFlagDirname(flags, "store") // just defined
 }
 
 // textFlag is an option whose value is one of a few words.

@@ -126,27 +126,23 @@ func printable(s string) string {
 // oneLine keeps what errors and remarks quote from disturbing the line or the terminal.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' {
-			return ' '
-		}
 		if unicode.IsControl(r) {
 			return unicode.ReplacementChar
 		}
 		return r
-	}, strings.TrimSpace(s))
+	}, strings.ReplaceAll(strings.TrimSpace(s), "\n", "; "))
 }
 
 // color is an SGR parameter of ECMA-48.
 type color int
 
 const (
-	bold    color = 1
-	red     color = 31
-	green   color = 32
-	yellow  color = 33
-	blue    color = 34
-	magenta color = 35
-	cyan    color = 36
+	bold   color = 1
+	red    color = 31
+	green  color = 32
+	yellow color = 33
+	blue   color = 34
+	cyan   color = 36
 )
 
 // painter returns a function that colours text for f, or leaves it alone if f is no terminal
