@@ -93,7 +93,7 @@ func (m *mkcomposefsCommand) readDump(ctx context.Context) (*tree.Inode, error) 
 		return dumpfile.Read(in, dumpfile.ReadOptions{Name: name, Strict: strict})
 	})
 	if err != nil && !errors.Is(err, dumpfile.ErrSyntax) {
-		err = fmt.Errorf("Error reading from file: %s", strerror(err)) //nolint:staticcheck // the C program's text
+		err = fmt.Errorf("Error reading from file: %s", strerror(err))
 	}
 	return root, err
 }

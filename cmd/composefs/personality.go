@@ -27,7 +27,7 @@ func (p personality) name() string { return filepath.Base(p.argv0) }
 
 // fail prints a message behind the program's name.
 func (p personality) fail(format string, args ...any) int {
-	fmt.Fprintf(p.err, "%s: %s\n", p.name(), fmt.Sprintf(format, args...))
+	fmt.Fprintf(p.err, "%s: %s\n", p.name(), oneLine(fmt.Sprintf(format, args...)))
 	return exitFailed
 }
 
@@ -39,7 +39,7 @@ func strerror(err error) string {
 		return err.Error()
 	}
 	text := cText(errno)
-	if err == error(errno) {
+	if err.Error() == errno.Error() {
 		return text
 	}
 	return fmt.Sprintf("%s (%v)", text, err)
