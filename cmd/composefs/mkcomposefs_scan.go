@@ -83,16 +83,25 @@ func (m *mkcomposefsCommand) openStore() (*objects.Dir, error) {
 
 // scanError says what the C program says where a tree cannot be read.
 func (m *mkcomposefsCommand) scanError(err error) error {
-	var path *fs.PathError
-	switch {
-	case err == nil, errors.As(err, new(storeError)):
-		return err
-	case errors.Is(err, tree.ErrOptions):
-		return fmt.Errorf("error accessing %s: %s (%w)", m.source, cText(syscall.EINVAL), err)
-	case errors.As(err, &path):
-		return fmt.Errorf("error accessing %s: %s", path.Path, strerror(path.Err))
+	at := m.source
+	reading := false // a regular file's content
+	if path := (*fs.PathError)(nil); errors.As(err, &path) {
+		at = path.Path
+		info, statErr := os.Lstat(at)
+		reading = (path.Op == "open" || path.Op == "read") && statErr == nil && info.Mode().IsRegular()
 	}
-	return fmt.Errorf("error accessing %s: %s", m.source, strerror(err))
+	var store storeError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &store):
+		return storeError{fmt.Errorf("%s: %w", at, store.err)}
+	case errors.Is(err, tree.ErrOptions):
+		return fmt.Errorf("error accessing %s: %s (%w)", at, cText(syscall.EINVAL), err)
+	case reading:
+		return fmt.Errorf("error computing digest: %s", strerror(err))
+	}
+	return fmt.Errorf("error accessing %s: %s", at, strerror(withoutPath(err)))
 }
 
 // storeError is an error of the object store.
