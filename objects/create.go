@@ -1,77 +1,222 @@
 package objects
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
+	"time"
 
 	"github.com/go-composefs/composefs/fsverity"
 )
 
-const tempPrefix = ".tmp-"
+// objectMode is the mode of objects, whatever the process's mask.
+const objectMode = 0o644
 
-func tempName() string { return tempPrefix + rand.Text()[:12] }
-
-// create makes an object whose content fill writes, and gives it its name when it is complete.
-// replace puts it in the place of a file that is there; otherwise one that another writer has
-// made meanwhile stays.
-func (d *Dir) create(digest fsverity.Digest, replace bool, fill func(*os.File) error) (err error) {
-	path := digest.ObjectPath()
-	if err := d.makeDir(digest.Bytes()[0], path[:2]); err != nil {
-		return err
-	}
-	t, err := d.newTemp(path[:2])
-	if err != nil {
-		return fmt.Errorf("create object: %w", err)
-	}
-	defer t.drop()
-	if err := fill(t.File); err != nil {
-		return fmt.Errorf("write object: %w", err)
-	}
-	if err := t.Chmod(0o644); err != nil {
-		return fmt.Errorf("write object: %w", err)
-	}
-	if d.opts.Verity != VerityOff {
-		// fs-verity wants no writer.
-		if err := t.reopen(d); err != nil {
-			return fmt.Errorf("write object: %w", err)
-		}
-		if err := d.enableVerity(t.File); err != nil {
-			return err
-		}
-	}
-	if err := t.name(d, path, replace); err != nil {
-		return fmt.Errorf("name object: %w", err)
-	}
-	d.checked.Store(digest, nil)
-	return nil
+// temp is an object being written. Without a name, if the filesystem can do that, nothing is
+// left of it when the process is killed.
+type temp struct {
+	*os.File
+	dir  *Dir
+	path string // its temporary name; empty while it has none
 }
 
-// makeDir makes the directory of the objects that start with byte b, once.
-func (d *Dir) makeDir(b byte, name string) error {
-	if d.made[b].Load() {
-		return nil
+// newTemp opens a file for an object, in its own directory if the digest is known already: many
+// writers in one directory would wait for each other.
+func (d *Dir) newTemp(digest fsverity.Digest) (*temp, error) {
+	sub := "."
+	if !digest.IsZero() {
+		var err error
+		if sub, err = d.makeSub(digest); err != nil {
+			return nil, err
+		}
 	}
-	if err := d.root.Mkdir(name, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("create object directory: %w", err)
+	t, err := d.openTemp(sub)
+	if errors.Is(err, fs.ErrNotExist) && sub != "." {
+		// Another process has removed the directory, which was empty.
+		d.made[digest.Append(nil)[0]].Store(false)
+		if _, err := d.makeSub(digest); err != nil {
+			return nil, err
+		}
+		return d.openTemp(sub)
+	}
+	return t, err
+}
+
+func (d *Dir) openTemp(sub string) (*temp, error) {
+	if err := d.step("open"); err != nil {
+		return nil, err
+	}
+	if !d.noUnnamed.Load() {
+		f, err := d.openUnnamed(sub)
+		if err == nil {
+			return &temp{File: f, dir: d}, nil
+		}
+		if !errors.Is(err, errors.ErrUnsupported) {
+			return nil, err
+		}
+		d.noUnnamed.Store(true)
+	}
+	path := tempPath(sub)
+	f, err := d.root.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, objectMode)
+	if err != nil {
+		return nil, err
+	}
+	return &temp{File: f, dir: d, path: path}, nil
+}
+
+// makeSub makes the directory of an object, once, and returns its name.
+func (d *Dir) makeSub(digest fsverity.Digest) (string, error) {
+	var sum [64]byte
+	b := digest.Append(sum[:0])[0]
+	sub := subName(b)
+	if d.made[b].Load() {
+		return sub, nil
+	}
+	if err := d.step("mkdir"); err != nil {
+		return "", err
+	}
+	if err := d.root.Mkdir(sub, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", err
 	}
 	d.made[b].Store(true)
-	return nil
+	return sub, nil
 }
 
-// RemoveTemporaries removes what writers that were killed have left on filesystems without
-// O_TMPFILE. No writer may be at work.
-func (d *Dir) RemoveTemporaries() error {
-	entries, err := fs.ReadDir(d.root.FS(), ".")
+// finish gives a complete object its name. replace puts it in the place of what is there;
+// otherwise the object that another writer has made meanwhile stays.
+func (d *Dir) finish(ctx context.Context, t *temp, digest fsverity.Digest, replace bool) (Stored, error) {
+	if err := d.step("chmod"); err != nil {
+		return Stored{}, err
+	}
+	if err := t.Chmod(objectMode); err != nil {
+		return Stored{}, fmt.Errorf("write object: %w", err)
+	}
+	if d.wantsVerity() {
+		if err := d.protect(ctx, t, digest); err != nil {
+			return Stored{}, fmt.Errorf("protect object: %w", err)
+		}
+	}
+	sub, err := d.makeSub(digest)
+	if err == nil {
+		err = d.name(t, sub, digest.ObjectPath(), replace)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return Stored{digest, true}, nil
+	}
+	if err != nil {
+		return Stored{}, fmt.Errorf("name object: %w", err)
+	}
+	return Stored{digest, false}, nil
+}
+
+// protect enables fs-verity, for which nobody may have the file open for writing.
+func (d *Dir) protect(ctx context.Context, t *temp, digest fsverity.Digest) error {
+	if err := d.step("reopen"); err != nil {
+		return err
+	}
+	f, err := d.reopen(t)
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		if len(e.Name()) == len(tempPrefix)+12 && e.Name()[:len(tempPrefix)] == tempPrefix {
-			if err := d.root.Remove(e.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
+	err = t.Close()
+	t.File = f
+	if err != nil {
+		return err
+	}
+	return d.enableVerity(ctx, f, digest)
+}
+
+// wantsVerity says whether fs-verity shall be enabled, as far as is known.
+func (d *Dir) wantsVerity() bool {
+	return d.opts.Verity == VerityRequire || (d.opts.Verity == VerityTry && !d.noVerity.Load())
+}
+
+// enableVerity protects a complete object that is open for reading only.
+func (d *Dir) enableVerity(ctx context.Context, f *os.File, digest fsverity.Digest) error {
+	err := d.step("enable")
+	if err == nil {
+		opts := fsverity.EnableOptions{Options: fsverity.Options{Algorithm: d.opts.Algorithm}}
+		err = whileBusy(ctx, func() error { return fsverity.Enable(f, opts) })
+	}
+	switch {
+	case err == nil || errors.Is(err, fsverity.ErrAlreadyEnabled):
+		got, err := fsverity.Measure(f)
+		if err == nil && got != digest {
+			err = fmt.Errorf("%s: %w: the kernel has %v", digest.ObjectPath(), fsverity.ErrDigestMismatch, got)
+		}
+		return err
+	case errors.Is(err, fsverity.ErrNoVerity):
+		d.noVerity.Store(true)
+	}
+	if d.opts.Verity == VerityTry && ctx.Err() == nil {
+		return nil
+	}
+	return err
+}
+
+// whileBusy repeats what fails only for a moment: another process that puts the same object is
+// enabling fs-verity, or one that this process is starting holds the descriptor that the object
+// was written by until it runs its program.
+func whileBusy(ctx context.Context, enable func() error) error {
+	for wait := time.Millisecond; ; wait *= 2 {
+		err := enable()
+		if !isBusy(err) || wait > time.Second {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// drop closes the file and removes its temporary name.
+func (t *temp) drop() {
+	_ = t.Close() // either named, or unwanted
+	if t.path != "" {
+		_ = t.dir.root.Remove(t.path) // nothing more can be done
+	}
+}
+
+// step lets tests fail the steps of making an object.
+func (d *Dir) step(name string) error {
+	if d.beforeStep == nil {
+		return nil
+	}
+	return d.beforeStep(name)
+}
+
+const tempPrefix = ".tmp-object-"
+
+func tempPath(sub string) string { return sub + "/" + tempPrefix + rand.Text()[:12] }
+
+// RemoveTemporaries removes what killed writers have left: temporary files that nobody has
+// written to since the given time.
+func (d *Dir) RemoveTemporaries(before time.Time) error {
+	for i := -1; i < 256; i++ {
+		sub := "." // of streams
+		if i >= 0 {
+			sub = subName(byte(i))
+		}
+		entries, err := fs.ReadDir(d.root.FS(), sub)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove temporary objects: %w", err)
+		}
+		for _, e := range entries {
+			if len(e.Name()) != len(tempPrefix)+12 || !strings.HasPrefix(e.Name(), tempPrefix) {
+				continue
+			}
+			info, err := e.Info()
+			if err == nil && info.Mode().IsRegular() && info.ModTime().Before(before) {
+				err = d.root.Remove(sub + "/" + e.Name())
+			}
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("remove temporary objects: %w", err)
 			}
 		}
 	}

@@ -1,9 +1,8 @@
-//go:build linux
-
 package objects
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,16 +11,24 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/iotest"
+	"time"
 
 	"github.com/go-composefs/composefs/fsverity"
-	"github.com/go-composefs/composefs/internal/testenv"
 )
 
 func openStore(t testing.TB, opts Options) *Dir {
 	t.Helper()
 	opts.Create = true
-	d, err := Open(filepath.Join(t.TempDir(), "a", "store"), opts)
+	return openStoreAt(t, filepath.Join(t.TempDir(), "a", "store"), opts)
+}
+
+func openStoreAt(t testing.TB, path string, opts Options) *Dir {
+	t.Helper()
+	d, err := Open(path, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,29 +119,6 @@ func TestPut(t *testing.T) {
 	}
 }
 
-func TestPutKeepsHoles(t *testing.T) {
-	d := openStore(t, Options{})
-	f, err := os.Create(filepath.Join(t.TempDir(), "sparse"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	const size = 300 << 20
-	if _, err := f.WriteAt([]byte("end"), size-3); err != nil {
-		t.Fatal(err)
-	}
-	got, err := d.Put(t.Context(), f, size)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := d.Verify(t.Context(), got.Digest); err != nil {
-		t.Error(err)
-	}
-	if used := diskUsage(t, filepath.Join(d.Path(), got.Digest.ObjectPath())); used > 1<<20 {
-		t.Errorf("a file of holes takes %d bytes of the store", used)
-	}
-}
-
 func TestPutRepairsAnObject(t *testing.T) {
 	for _, n := range []int{1000, smallMax + 1000} {
 		for name, harm := range map[string]func(path string) error{
@@ -214,7 +198,10 @@ func TestOpenBackingStaysInTheStore(t *testing.T) {
 	if err := os.Symlink("../secret", filepath.Join(d.Path(), "link")); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{"../secret", "/../secret", "link", "//etc/passwd", ".", ""} {
+	if err := syscall.Mkfifo(filepath.Join(d.Path(), "fifo"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"../secret", "/../secret", "link", "//etc/passwd", ".", "", "fifo"} {
 		if f, err := d.OpenBacking(path); err == nil {
 			t.Errorf("%q opens %s", path, f.Name())
 			_ = f.Close()
@@ -267,77 +254,262 @@ func TestVerityRequireWithoutFilesystem(t *testing.T) {
 	}
 }
 
-// TestFullDisk fills a small filesystem: nothing partial may stay, under any name.
-func TestFullDisk(t *testing.T) {
-	testenv.Root(t)
-	dir := smallDisk(t, 1<<20)
-	d, err := Open(dir, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	var failed error
-	for i := 0; failed == nil && i < 100; i++ {
-		_, failed = d.PutBytes(t.Context(), slices.Repeat(fmt.Append(nil, i, " "), 10000))
-	}
-	if failed == nil {
-		t.Fatal("the disk is never full")
-	}
-	for digest, err := range d.All() {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := d.Verify(t.Context(), digest); err != nil {
-			t.Error(err)
-		}
-	}
-	for _, f := range files(t, d) {
-		if len(f) != 65 {
-			t.Errorf("left behind: %s", f)
-		}
-	}
-}
-
 func TestWithoutUnnamedFiles(t *testing.T) {
 	d := openStore(t, Options{})
-	d.named = true
+	d.noUnnamed.Store(true)
 	for range 2 {
 		got, err := d.PutBytes(t.Context(), pattern(5000))
 		if err != nil {
 			t.Fatal(err)
 		}
 		checkObject(t, d, got.Digest, pattern(5000))
-		d.checked.Clear()
 		path := filepath.Join(d.Path(), got.Digest.ObjectPath())
 		if err := os.Truncate(path, 1); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(d.Path(), tempName()), nil, 0o600); err != nil {
+}
+
+func TestRemoveTemporaries(t *testing.T) {
+	d := openStore(t, Options{})
+	got, err := d.PutBytes(t.Context(), []byte("data"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.RemoveTemporaries(); err != nil {
+	stay := []string{got.Digest.ObjectPath(), "README", ".tmp-object-short", tempPath(got.Digest.ObjectPath()[:2])}
+	now := time.Now()
+	for _, name := range append(stay[1:], tempPath("."), tempPath(got.Digest.ObjectPath()[:2])) {
+		path := filepath.Join(d.Path(), name)
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		when := now.Add(-2 * time.Hour)
+		if name == stay[3] {
+			when = now
+		}
+		if err := os.Chtimes(path, when, when); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.RemoveTemporaries(now.Add(-time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	if got := files(t, d); len(got) != 1 {
+	left := files(t, d)
+	slices.Sort(stay)
+	slices.Sort(left)
+	if !slices.Equal(left, stay) {
+		t.Errorf("the store has %q, want %q", left, stay)
+	}
+}
+
+func TestTrustExisting(t *testing.T) {
+	d := openStore(t, Options{TrustExisting: true})
+	data := pattern(5000)
+	got, err := d.PutBytes(t.Context(), data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(d.Path(), got.Digest.ObjectPath())
+	if err := os.WriteFile(path, make([]byte, 5000), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := d.PutBytes(t.Context(), data); err != nil || !got.Existing {
+		t.Errorf("of the right size: %+v, %v; want an existing object", got, err)
+	}
+	if err := os.Truncate(path, 4999); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := d.PutBytes(t.Context(), data); err != nil || got.Existing {
+		t.Errorf("of another size: %+v, %v; want a new object", got, err)
+	}
+	checkObject(t, d, got.Digest, data)
+}
+
+func TestPutReader(t *testing.T) {
+	for _, alg := range []fsverity.Algorithm{fsverity.SHA256, fsverity.SHA512x64} {
+		d := openStore(t, Options{Algorithm: alg})
+		for _, n := range []int{0, 1, smallMax - 1, smallMax, smallMax + 1, 2*smallMax + 1, 3 * smallMax} {
+			data := pattern(n)
+			want, err := fsverity.Sum(alg, data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, existing := range []bool{false, true} {
+				got, err := d.PutReader(t.Context(), iotest.HalfReader(bytes.NewReader(data)))
+				if err != nil || got.Digest != want || got.Existing != existing {
+					t.Errorf("%d bytes: %+v, %v; want %v, existing %v", n, got, err, want, existing)
+				}
+				checkObject(t, d, want, data)
+			}
+		}
+		if got := files(t, d); len(got) != 7 {
+			t.Errorf("the store has %q", got)
+		}
+	}
+}
+
+func TestPutReaderThatFails(t *testing.T) {
+	d := openStore(t, Options{})
+	// The second is what a connection that broke gives.
+	for _, fault := range []error{errors.New("fault"), io.ErrUnexpectedEOF} {
+		for _, n := range []int{0, 5, smallMax, smallMax + 1, 2*smallMax + 5} {
+			r := io.MultiReader(bytes.NewReader(pattern(n)), iotest.ErrReader(fault))
+			if _, err := d.PutReader(t.Context(), r); !errors.Is(err, fault) {
+				t.Errorf("after %d bytes: error is %v", n, err)
+			}
+		}
+	}
+	if got := files(t, d); len(got) != 0 {
 		t.Errorf("the store has %q", got)
 	}
 }
 
+func TestPutStopsWhenCancelled(t *testing.T) {
+	d := openStore(t, Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, n := range []int{10, smallMax + 1, 10 * smallMax} {
+		if _, err := d.Put(ctx, tempFile(t, pattern(n)), int64(n)); !errors.Is(err, context.Canceled) {
+			t.Errorf("%d bytes: error is %v", n, err)
+		}
+		if _, err := d.PutReader(ctx, bytes.NewReader(pattern(n))); !errors.Is(err, context.Canceled) {
+			t.Errorf("stream of %d bytes: error is %v", n, err)
+		}
+	}
+	if got := files(t, d); len(got) != 0 {
+		t.Errorf("the store has %q", got)
+	}
+}
+
+func TestOpenIn(t *testing.T) {
+	top := t.TempDir()
+	root, err := os.OpenRoot(top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	if _, err := OpenIn(root, "objects", Options{}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("without Create: error is %v", err)
+	}
+	if _, err := OpenIn(root, "../objects", Options{Create: true}); err == nil {
+		t.Error("a store is made outside")
+	}
+	d, err := OpenIn(root, "a/objects", Options{Create: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	got, err := d.PutBytes(t.Context(), []byte("data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(top, "a/objects", got.Digest.ObjectPath())); err != nil {
+		t.Error(err)
+	}
+	if d.Path() != filepath.Join(top, "a/objects") {
+		t.Errorf("its path is %s", d.Path())
+	}
+}
+
+func TestOpenChecksTheAlgorithm(t *testing.T) {
+	alg := fsverity.Algorithm{Hash: fsverity.HashSHA256, BlockBits: 13}
+	if _, err := Open(t.TempDir(), Options{Algorithm: alg}); !errors.Is(err, fsverity.ErrAlgorithm) {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestHas(t *testing.T) {
+	d := openStore(t, Options{})
+	got, err := d.PutBytes(t.Context(), []byte("data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := fsverity.Sum(fsverity.SHA256, []byte("other"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for digest, want := range map[fsverity.Digest]bool{got.Digest: true, other: false} {
+		if has, err := d.Has(digest); err != nil || has != want {
+			t.Errorf("%v: %v, %v", digest, has, err)
+		}
+	}
+}
+
+// TestObjectModes: objects are for all to read, whatever mask the process has.
+func TestObjectModes(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0o077))
+	for _, n := range []int{10, smallMax + 1} {
+		d := openStore(t, Options{})
+		got, err := d.PutBytes(t.Context(), pattern(n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info, err := d.Stat(got.Digest); err != nil || info.Mode() != 0o644 {
+			t.Errorf("%v, %v", info.Mode(), err)
+		}
+	}
+}
+
+// BenchmarkPut stores files of 16 KiB, from all goroutines at once.
 func BenchmarkPut(b *testing.B) {
-	for _, kind := range []string{"new", "existing"} {
+	const size = 16 << 10
+	for _, opts := range []Options{{}, {TrustExisting: true}} {
+		for _, kind := range []string{"new", "existing"} {
+			if kind == "new" && opts.TrustExisting {
+				continue
+			}
+			b.Run(fmt.Sprintf("%s/trust=%v", kind, opts.TrustExisting), func(b *testing.B) {
+				d := openStore(b, opts)
+				path := filepath.Join(b.TempDir(), "files")
+				var next atomic.Int64
+				b.SetBytes(size)
+				b.RunParallel(func(pb *testing.PB) {
+					data := pattern(size)
+					f, err := os.Create(fmt.Sprint(path, next.Add(1)))
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					defer f.Close()
+					for i := next.Add(1); pb.Next(); i = next.Add(1) {
+						if kind == "new" || i < 100 {
+							copy(data, fmt.Sprint(i))
+						}
+						if _, err := f.WriteAt(data, 0); err != nil {
+							b.Error(err)
+						}
+						if _, err := d.Put(b.Context(), f, size); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+func BenchmarkPutLarge(b *testing.B) {
+	const size = 64 << 20
+	for _, kind := range []string{"new", "existing", "stream"} {
 		b.Run(kind, func(b *testing.B) {
 			d := openStore(b, Options{})
-			data := pattern(16 << 10)
-			b.SetBytes(int64(len(data)))
-			for i := 0; b.Loop(); i++ {
-				if kind == "new" {
-					copy(data, fmt.Sprint(i))
+			f := tempFile(b, pattern(size))
+			b.SetBytes(size)
+			for b.Loop() {
+				var got Stored
+				var err error
+				if kind == "stream" {
+					got, err = d.PutReader(b.Context(), io.NewSectionReader(f, 0, size))
 				} else {
-					d.checked.Clear()
+					got, err = d.Put(b.Context(), f, size)
 				}
-				if _, err := d.PutBytes(b.Context(), data); err != nil {
+				if err != nil {
 					b.Fatal(err)
+				}
+				if kind == "new" {
+					if err := os.Remove(filepath.Join(d.Path(), got.Digest.ObjectPath())); err != nil {
+						b.Fatal(err)
+					}
 				}
 			}
 		})

@@ -1,0 +1,112 @@
+package objects
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/go-composefs/composefs/internal/linux"
+)
+
+// found is what there is under a name.
+type found struct {
+	size    int64
+	regular bool
+	verity  bool
+}
+
+func (d *Dir) stat(path string) (found, error) {
+	var st unix.Statx_t
+	if err := linux.StatAt(int(d.dir.Fd()), path, &st); err != nil {
+		return found{}, &fs.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return found{
+		size:    int64(st.Size),
+		regular: st.Mode&unix.S_IFMT == unix.S_IFREG,
+		verity:  st.Attributes&unix.STATX_ATTR_VERITY != 0,
+	}, nil
+}
+
+// openExisting opens an object, which was a regular file a moment ago.
+func (d *Dir) openExisting(path string) (*os.File, error) {
+	fd, err := linux.OpenAt(int(d.dir.Fd()), path, unix.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+func (d *Dir) openUnnamed(sub string) (*os.File, error) {
+	return linux.OpenUnnamed(int(d.dir.Fd()), sub, objectMode)
+}
+
+// reopen opens the file of t for reading only.
+func (d *Dir) reopen(t *temp) (*os.File, error) {
+	fd, err := linux.Reopen(int(t.Fd()), unix.O_RDONLY)
+	if err != nil {
+		return nil, fmt.Errorf("reopen: %w", err)
+	}
+	return os.NewFile(uintptr(fd), t.Name()), nil
+}
+
+// name gives a complete file its name. fs.ErrExist reports that the name is taken, unless it
+// replaces what has it.
+func (d *Dir) name(t *temp, sub, path string, replace bool) error {
+	dir := int(d.dir.Fd())
+	if t.path == "" {
+		target := path
+		if replace {
+			target = tempPath(sub)
+		}
+		if err := d.step("link"); err != nil {
+			return err
+		}
+		if err := linux.Link(t.File, dir, target); err != nil || !replace {
+			return err
+		}
+		t.path = target
+	}
+	if err := d.step("rename"); err != nil {
+		return err
+	}
+	flags := uint(unix.RENAME_NOREPLACE)
+	if replace {
+		flags = 0
+	}
+	err := unix.Renameat2(dir, t.path, dir, path, flags)
+	if err == unix.EINVAL && !replace {
+		// Filesystems without RENAME_NOREPLACE: a link does not replace anything either, and
+		// drop removes the other name.
+		err = unix.Linkat(dir, t.path, dir, path, 0)
+		return os.NewSyscallError("linkat", err)
+	}
+	if err == nil {
+		t.path = ""
+	}
+	return os.NewSyscallError("renameat2", err)
+}
+
+func cloneFile(dst, src *os.File) error { return linux.Clone(dst, src) }
+
+func deviceOf(info fs.FileInfo) uint64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return st.Dev
+	}
+	return 0
+}
+
+func isBusy(err error) bool {
+	return errors.Is(err, unix.EBUSY) || errors.Is(err, unix.ETXTBSY)
+}
+
+// Sync makes all objects durable that were put before the call, with their names.
+func (d *Dir) Sync() error {
+	if err := d.step("sync"); err != nil {
+		return err
+	}
+	return os.NewSyscallError("syncfs", unix.Syncfs(int(d.dir.Fd())))
+}

@@ -1,0 +1,78 @@
+//go:build !linux
+
+package objects
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// found is what there is under a name.
+type found struct {
+	size    int64
+	regular bool
+	verity  bool
+}
+
+func (d *Dir) stat(path string) (found, error) {
+	info, err := d.root.Lstat(path)
+	if err != nil {
+		return found{}, err
+	}
+	return found{size: info.Size(), regular: info.Mode().IsRegular()}, nil
+}
+
+func (d *Dir) openExisting(path string) (*os.File, error) { return d.root.Open(path) }
+
+func (d *Dir) openUnnamed(string) (*os.File, error) { return nil, errors.ErrUnsupported }
+
+// reopen opens the file of t for reading only.
+func (d *Dir) reopen(t *temp) (*os.File, error) { return d.root.Open(t.path) }
+
+// name gives a complete file its name. fs.ErrExist reports that the name is taken, unless it
+// replaces what has it. There is no syncfs to make many files durable at once.
+func (d *Dir) name(t *temp, _, path string, replace bool) error {
+	if err := t.Sync(); err != nil {
+		return err
+	}
+	if err := d.step("rename"); err != nil {
+		return err
+	}
+	if !replace {
+		return d.root.Link(t.path, path) // drop removes the other name
+	}
+	err := d.root.Rename(t.path, path)
+	if err == nil {
+		t.path = ""
+	}
+	return err
+}
+
+func cloneFile(_, _ *os.File) error { return errors.ErrUnsupported }
+
+func deviceOf(fs.FileInfo) uint64 { return 0 }
+
+func isBusy(error) bool { return false }
+
+// Sync makes all objects durable that were put before the call, with their names.
+func (d *Dir) Sync() error {
+	if err := d.step("sync"); err != nil {
+		return err
+	}
+	subs, err := filepath.Glob(filepath.Join(d.path, "[0-9a-f][0-9a-f]"))
+	if err != nil {
+		return err
+	}
+	for _, sub := range subs {
+		f, err := d.root.Open(filepath.Base(sub))
+		if err == nil {
+			err = errors.Join(f.Sync(), f.Close())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return d.dir.Sync()
+}
