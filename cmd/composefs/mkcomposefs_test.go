@@ -163,3 +163,22 @@ func TestVersionsToFormat(t *testing.T) {
 		}
 	}
 }
+
+func TestTerminalGetsNoImage(t *testing.T) {
+	inSampleDirectory(t)
+	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer terminal.Close()
+	stderr, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stderr.Close()
+	std := streams{in: os.Stdin, out: terminal, err: stderr}
+	exit := mkcomposefs(t.Context(), std, []string{"mkcomposefs", "--from-file", "good.dump", "-"})
+	if got := contents(t, stderr); exit != 1 || got != "mkcomposefs: stdout is a tty.  Refusing to use it\n" {
+		t.Errorf("exit %d, %q", exit, got)
+	}
+}
