@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"time"
 )
@@ -31,6 +32,7 @@ type bench struct {
 	bin   string // directory with composefs and its other names
 	dir   string // inputs and outputs
 	quick bool
+	rows  *regexp.Regexp // names of those to run
 
 	runs []result
 	bars []bar
@@ -38,7 +40,7 @@ type bench struct {
 
 func main() {
 	b := bench{}
-	var doc, hashDir string
+	var doc, hashDir, rows string
 	var cpus int
 	flag.StringVar(&b.peers, "peers", "build/peers", "`directory` of the peers, see scripts/peers.sh")
 	flag.StringVar(&b.bin, "bin", "bin", "`directory` of our programs")
@@ -46,13 +48,18 @@ func main() {
 	flag.StringVar(&doc, "doc", "", "Markdown `file` in which the table is replaced")
 	flag.IntVar(&cpus, "cpus", 2, "`number` of CPUs to run on")
 	flag.BoolVar(&b.quick, "quick", false, "small inputs and few runs: compares outputs, measures nothing worth noting")
+	flag.StringVar(&rows, "rows", "", "`pattern` of rows to run: start, mount, read, dump, million, full, fresh")
 	flag.StringVar(&hashDir, "hash-alone", "", "only read and hash the files of a `directory` (the harness calls itself so)")
 	flag.Parse()
 
 	var err error
+	b.rows, err = regexp.Compile(rows)
 	switch {
+	case err != nil:
 	case flag.NArg() > 0:
 		err = fmt.Errorf("unexpected argument %q", flag.Arg(0))
+	case doc != "" && (b.quick || rows != ""):
+		err = errors.New("a document gets all rows, in full: no -quick and no -rows with -doc")
 	case hashDir != "":
 		err = hashAlone(hashDir)
 	default:
@@ -72,9 +79,6 @@ func (b *bench) main(doc string, cpus int) error {
 		}
 		*dir = abs
 	}
-	if b.quick && doc != "" {
-		return errors.New("-quick measures nothing that belongs into a document")
-	}
 	if err := os.MkdirAll(b.dir, 0o755); err != nil {
 		return err
 	}
@@ -90,10 +94,22 @@ func (b *bench) main(doc string, cpus int) error {
 	}
 	fmt.Print(machine, "\n")
 	start := time.Now()
-	for _, row := range []func() error{
-		b.startUp, b.mounts, b.dumpToImage, b.imageToDump, b.millionEntries, b.fullStore, b.freshStore,
+	for _, row := range []struct {
+		name string
+		run  func() error
+	}{
+		{"start", b.startUp},
+		{"mount", b.mounts},
+		{"read", b.dumpToImage},
+		{"dump", b.imageToDump},
+		{"million", b.millionEntries},
+		{"full", b.fullStore},
+		{"fresh", b.freshStore},
 	} {
-		if err := row(); err != nil {
+		if !b.rows.MatchString(row.name) {
+			continue
+		}
+		if err := row.run(); err != nil {
 			return err
 		}
 	}
