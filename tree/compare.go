@@ -125,7 +125,7 @@ func (p *pair) next() (name string, a, b *Inode) {
 	if len(restA) == 0 && len(restB) == 0 {
 		return "", nil, nil
 	}
-	order := 0
+	var order int
 	switch {
 	case len(restB) == 0:
 		order = -1
@@ -208,7 +208,7 @@ func (c *comparison) linksDiffer(a, b *Inode) bool {
 		c.old[a], c.new[b] = b, a
 		return false
 	}
-	return asB != b || asA != a
+	return asB != b
 }
 
 // compareInodes returns the fields in which two files of the same path differ.

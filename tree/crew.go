@@ -47,6 +47,9 @@ func runCrew[W any](ctx context.Context, jobs int, first func(c *crew[W]) task[W
 
 // add lets tasks be done, the last one first.
 func (c *crew[W]) add(tasks ...task[W]) {
+	if len(tasks) == 0 {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.tasks = append(c.tasks, tasks...)

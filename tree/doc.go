@@ -19,6 +19,13 @@
 // The content of a regular file is either inline (Content) or external: an object in a store,
 // named by its fs-verity Digest, or by an explicit Backing path.
 //
+// # Directories
+//
+// [Scan] reads a directory into a tree, [Extract] writes a tree to a directory; what is extracted
+// is scanned as what it was. Both work with all processors, and by descriptors alone, so that
+// nothing leads them out of the directory. They exist on Linux. [Compare] lists what differs
+// between two trees, wherever they come from.
+//
 // Nodes are plain data without locks: any number of goroutines may read a tree that none
 // changes.
 package tree

@@ -56,6 +56,9 @@ func Extract(ctx context.Context, root *Inode, dest *os.File, objects Opener, op
 		return err
 	}
 	for _, l := range x.links {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if err := x.link(l); err != nil {
 			return err
 		}

@@ -102,15 +102,41 @@ func TestExtractRefusesWrongContent(t *testing.T) {
 	} {
 		objects := treetest.Objects{n.Digest: wrong}
 		for kind, opener := range map[string]tree.Opener{"stream": objects, "file": fileObjects{objects, t.TempDir()}} {
-			dir := t.TempDir()
-			err := extract(t, oneFile(t, n), dir, opener, asUser)
-			if !errors.Is(err, tree.ErrDigestMismatch) || !strings.Contains(err.Error(), dir+"/dir/file:") {
-				t.Errorf("%s, %s: got %v", name, kind, err)
-			}
-			if _, err := os.Lstat(dir + "/dir/file"); !errors.Is(err, os.ErrNotExist) {
-				t.Errorf("%s, %s: the file is there", name, kind)
+			for _, noVerify := range []bool{false, true} {
+				if noVerify && len(wrong) == len(data) {
+					continue // then only sizes are compared
+				}
+				dir := t.TempDir()
+				opts := asUser
+				opts.NoVerify = noVerify
+				err := extract(t, oneFile(t, n), dir, opener, opts)
+				if !errors.Is(err, tree.ErrDigestMismatch) || !strings.Contains(err.Error(), dir+"/dir/file:") {
+					t.Errorf("%s, %s: got %v", name, kind, err)
+				}
+				if _, err := os.Lstat(dir + "/dir/file"); !errors.Is(err, os.ErrNotExist) {
+					t.Errorf("%s, %s: the file is there", name, kind)
+				}
 			}
 		}
+	}
+}
+
+// endless is an object without an end; it gives up after more than is reasonable.
+type endless struct{ given int }
+
+func (e *endless) OpenObject(*tree.Inode) (io.ReadCloser, error) { return io.NopCloser(e), nil }
+
+func (e *endless) Read(p []byte) (int, error) {
+	if e.given += len(p); e.given > 4<<20 {
+		return 0, errors.New("read too far")
+	}
+	return len(p), nil
+}
+
+func TestExtractEndsWithAnEndlessObject(t *testing.T) {
+	err := extract(t, oneFile(t, external(t, make([]byte, 1000))), t.TempDir(), &endless{}, asUser)
+	if !errors.Is(err, tree.ErrDigestMismatch) {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -159,7 +185,10 @@ func TestExtractNeedsObjectsForExternalFiles(t *testing.T) {
 }
 
 func TestExtractMakesHoles(t *testing.T) {
-	const size = 1 << 30
+	size := int64(1 << 30)
+	if testing.Short() {
+		size = 16 << 20
+	}
 	store := t.TempDir()
 	path := store + "/sparse"
 	f, err := os.Create(path)
@@ -170,7 +199,7 @@ func TestExtractMakesHoles(t *testing.T) {
 	must(t, f.Truncate(size))
 	digest, err := fsverity.File(t.Context(), f, size, fsverity.FileOptions{})
 	must(t, err)
-	n := &tree.Inode{Mode: tree.TypeRegular | 0o644, Nlink: 1, Size: size, Digest: digest}
+	n := &tree.Inode{Mode: tree.TypeRegular | 0o644, Nlink: 1, Size: uint64(size), Digest: digest}
 	for name, opts := range map[string]tree.ExtractOptions{
 		"verified": asUser,
 		"ranges":   {NoOwner: true, NoVerify: true},
@@ -271,6 +300,23 @@ func TestExtractRefusesTheOwnerThatMeansNoChange(t *testing.T) {
 	err := extract(t, oneFile(t, n), t.TempDir(), nil, tree.ExtractOptions{})
 	if !errors.Is(err, unix.EINVAL) || !strings.Contains(err.Error(), "/dir/file: set owner 4294967295:0") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A change of owner takes set-id bits and capabilities away, a write takes capabilities.
+func TestExtractKeepsPrivileges(t *testing.T) {
+	testenv.Root(t)
+	n := newFile("program")
+	n.Mode = tree.TypeRegular | 0o6755
+	n.UID, n.GID = 1000, 1000
+	n.SetXattr("security.capability", "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00")
+	n.SetXattr("system.posix_acl_access", "\x02\x00\x00\x00\x01\x00\x07\x00\xff\xff\xff\xff\x02\x00\x04\x00\xe8\x03\x00\x00"+
+		"\x04\x00\x05\x00\xff\xff\xff\xff\x10\x00\x05\x00\xff\xff\xff\xff\x20\x00\x05\x00\xff\xff\xff\xff")
+	dir := t.TempDir()
+	root := oneFile(t, n)
+	must(t, extract(t, root, dir, nil, tree.ExtractOptions{}))
+	if diff := differences(root, scan(t, dir, tree.ScanOptions{})); diff != nil {
+		t.Errorf("%q", diff)
 	}
 }
 

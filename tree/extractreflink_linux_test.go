@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -14,29 +15,29 @@ import (
 	"github.com/go-composefs/composefs/tree"
 )
 
-// reflinkDir returns a directory in a filesystem that can share data between files.
-func reflinkDir(t *testing.T) string {
+// mounted returns the root directory of a new filesystem that mkfs made.
+func mounted(t *testing.T, mkfs string, args ...string) string {
 	t.Helper()
 	testenv.Root(t)
-	mkfs, err := exec.LookPath("mkfs.btrfs")
+	path, err := exec.LookPath(mkfs)
 	if err != nil {
-		testenv.Missing(t, "mkfs", "mkfs.btrfs is not installed")
+		testenv.Missing(t, "mkfs", mkfs+" is not installed")
 	}
 	image, dir := t.TempDir()+"/image", t.TempDir()
 	must(t, os.WriteFile(image, nil, 0o600))
 	must(t, os.Truncate(image, 256<<20))
-	if out, err := exec.Command(mkfs, "-q", image).CombinedOutput(); err != nil {
-		t.Fatalf("mkfs.btrfs: %v\n%s", err, out)
+	if out, err := exec.Command(path, append(args, "-q", image)...).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", mkfs, err, out)
 	}
 	if out, err := exec.Command("mount", "-o", "loop", image, dir).CombinedOutput(); err != nil {
-		testenv.Missing(t, "root", "cannot mount a loop device: "+string(out))
+		t.Skipf("cannot mount a loop device: %s", out)
 	}
 	t.Cleanup(func() { must(t, unix.Unmount(dir, 0)) })
 	return dir
 }
 
 func TestExtractSharesDataWithTheObjects(t *testing.T) {
-	dir := reflinkDir(t)
+	dir := mounted(t, "mkfs.btrfs")
 	data := bytes.Repeat([]byte("0123456789abcdef"), 1<<20)
 	write(t, dir+"/object", data)
 	must(t, os.Mkdir(dir+"/tree", 0o755))
@@ -69,6 +70,23 @@ type fiemap struct {
 	_                               [2]uint64
 	extentFlags                     uint32
 	_                               [3]uint32
+}
+
+// Some filesystems do not tell types in their directories.
+func TestScanAsksForTypesThatDirectoriesDoNotTell(t *testing.T) {
+	dir := mounted(t, "mkfs.ext4", "-O", "^filetype") + "/tree"
+	write(t, dir+"/sub/file", make([]byte, 100))
+	write(t, dir+"/tmp/x", nil)
+	write(t, dir+"/sub/tmp", nil)
+	must(t, os.Symlink("sub", dir+"/symlink"))
+	must(t, unix.Mknod(dir+"/device", unix.S_IFCHR|0o600, 0))
+	got := names(scan(t, dir, tree.ScanOptions{SkipDevices: true, Exclude: []string{"tmp/"}}))
+	if want := []string{"/", "/sub", "/sub/file", "/sub/tmp", "/symlink"}; !slices.Equal(got, want) {
+		t.Errorf("names %q, want %q", got, want)
+	}
+	if n := scan(t, dir, tree.ScanOptions{}).Lookup("device"); n == nil || !n.IsWhiteout() {
+		t.Errorf("device is %+v", n)
+	}
 }
 
 // firstExtent returns where on the disk a file begins.

@@ -164,7 +164,7 @@ func TestWalkVisitsInOrderAndStops(t *testing.T) {
 		newDir(), newFile(""), newFile(""), newDir(), newDir(), newFile(""),
 	})
 	want := []string{"/", "/a", "/a/x", "/a.b", "/b", "/b/c", "/b/c/d"}
-	for stop := range len(want) {
+	for stop := range want {
 		var got []string
 		for path, e := range tree.Walk(root) {
 			got = append(got, string(path))

@@ -103,7 +103,7 @@ type scanWorker struct {
 	after   unix.Statx_t
 	dirents [64 << 10]byte
 	names   []byte
-	data    [smallFile + 1]byte
+	data    [smallFile]byte
 	xattrs  xattrReader
 }
 

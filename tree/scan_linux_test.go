@@ -143,6 +143,28 @@ func TestScanReadsWhatOnlyRootCanMake(t *testing.T) {
 	}
 }
 
+func TestScanRefusesMoreAttributesThanAnImageHolds(t *testing.T) {
+	testenv.Root(t)
+	dir, err := os.MkdirTemp("/dev/shm", "scan-test-") // others allow less anyway
+	if err != nil {
+		t.Skip(err)
+	}
+	defer os.RemoveAll(dir)
+	write(t, dir+"/file", nil)
+	half := make([]byte, tree.MaxXattrCost/2)
+	if err := unix.Lsetxattr(dir+"/file", "trusted.a", half, 0); err != nil {
+		t.Skip("no large attributes here: ", err)
+	}
+	if got := scan(t, dir, tree.ScanOptions{}).Lookup("file").XattrCost(); got < len(half) {
+		t.Errorf("attributes cost %d", got)
+	}
+	must(t, unix.Lsetxattr(dir+"/file", "trusted.b", half, 0))
+	_, err = tryScan(t, dir, tree.ScanOptions{})
+	if !errors.Is(err, tree.ErrXattrs) || !strings.Contains(err.Error(), dir+"/file: ") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestScanTimes(t *testing.T) {
 	dir := t.TempDir()
 	for i, sec := range []int64{50, 100, 150} {

@@ -46,6 +46,9 @@ func TestExtractAndScanDeepTrees(t *testing.T) {
 		{5000, "d"},
 	} {
 		t.Run(fmt.Sprint(test.levels), func(t *testing.T) {
+			if testing.Short() && test.levels > 2000 {
+				t.Skip("takes seconds")
+			}
 			root := deepTree(t, test.levels, test.name)
 			for _, e := range tree.Walk(root) {
 				e.Inode.UID, e.Inode.GID = uint32(os.Getuid()), uint32(os.Getgid())

@@ -172,8 +172,7 @@ func (s *scanner) readData(ctx context.Context, w *scanWorker, n *Inode, fd int,
 		n.Digest, err = fsverity.File(ctx, fdReader(fd), int64(n.Size), opts)
 		return err
 	}
-	// One byte more than there should be tells a file that grew.
-	got, err := linux.ReadAt(fd, w.data[:n.Size+1], 0)
+	got, err := linux.ReadAt(fd, w.data[:n.Size], 0)
 	if err != nil {
 		return err
 	}

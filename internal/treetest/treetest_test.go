@@ -28,7 +28,10 @@ func TestSameSeedGivesSameTree(t *testing.T) {
 func TestTreesAreValid(t *testing.T) {
 	for seed := range uint64(20) {
 		for _, opts := range []treetest.Options{
-			{}, {Peer: true}, {Plain: true}, {Real: true, Objects: treetest.Objects{}},
+			{},
+			{Peer: true},
+			{Plain: true},
+			{Real: true, Objects: treetest.Objects{}},
 			{Algorithm: fsverity.SHA512, Entries: 500, Depth: 100},
 		} {
 			checkTree(t, random(seed, opts), opts)
