@@ -38,15 +38,11 @@ func (d *dirNode) path(top, name string) string {
 	for ; d.parent != nil; d = d.parent {
 		names = append(names, d.entry.Name)
 	}
-	if top != "/" {
-		names = append(names, top)
-	} else {
-		names = append(names, "")
-	}
-	slices.Reverse(names)
-	if len(names) == 1 {
+	if len(names) == 0 {
 		return top
 	}
+	names = append(names, strings.TrimRight(top, "/"))
+	slices.Reverse(names)
 	return strings.Join(names, "/")
 }
 

@@ -221,6 +221,41 @@ func TestScanInlineLimit(t *testing.T) {
 	}
 }
 
+// Files are read in one piece, by one goroutine or by several, depending on their size.
+func TestScanDigestsOfEachSize(t *testing.T) {
+	dir := t.TempDir()
+	data := make([]byte, 16<<20+1)
+	for i := range data {
+		data[i] = byte(i >> 10)
+	}
+	sizes := []int{65, 4095, 4096, 4097, 128<<10 - 1, 128 << 10, 128<<10 + 1, 1 << 20, 16<<20 - 1, 16 << 20, 16<<20 + 1}
+	for _, size := range sizes {
+		write(t, fmt.Sprintf("%s/%d", dir, size), data[:size])
+	}
+	for _, alg := range []fsverity.Algorithm{fsverity.SHA256, fsverity.SHA512} {
+		root := scan(t, dir, tree.ScanOptions{Algorithm: alg, Jobs: 3})
+		for _, size := range sizes {
+			want, err := fsverity.Sum(alg, data[:size])
+			must(t, err)
+			if got := root.Lookup(fmt.Sprint(size)).Digest; got != want {
+				t.Errorf("%v of %d bytes: %v, want %v", alg, size, got, want)
+			}
+		}
+	}
+}
+
+func TestScanErrorsBeginWithTheNameOfTheDirectory(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir+"/sub/file", make([]byte, 100))
+	sink := memorySink{fail: unix.EIO}
+	for top, want := range map[string]string{dir: dir + "/sub/file: ", dir + "/": dir + "/sub/file: ", dir + "/sub": dir + "/sub/file: "} {
+		_, err := tryScan(t, top, tree.ScanOptions{Sink: &sink})
+		if err == nil || !strings.HasPrefix(err.Error(), "read "+want) {
+			t.Errorf("%s: got %v", top, err)
+		}
+	}
+}
+
 func TestScanHardlinks(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir+"/z/file", make([]byte, 100))
