@@ -97,7 +97,7 @@ func (b *builder) clean(path []byte) []byte {
 }
 
 // open returns the directory of a canonical path without a slash at its end; empty is the
-// root. If there is none it returns nil, or what there is in its or a parent's place.
+// root. If there is none it returns nil, or the file in its place.
 func (b *builder) open(path []byte) *tree.Inode {
 	top := b.goBack(path)
 	for top.end < len(path) {
@@ -106,10 +106,13 @@ func (b *builder) open(path []byte) *tree.Inode {
 			name = name[:i]
 		}
 		dir := b.lookup(top.dir, name)
-		if dir == nil || !dir.IsDir() {
+		end := top.end + 1 + len(name)
+		switch {
+		case dir == nil, !dir.IsDir() && end < len(path):
+			return nil
+		case !dir.IsDir():
 			return dir
 		}
-		end := top.end + 1 + len(name)
 		b.dirPath = append(b.dirPath, path[top.end:end]...)
 		top = openDir{end, dir}
 		b.dirs = append(b.dirs, top)
