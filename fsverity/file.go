@@ -162,9 +162,7 @@ func (w *work) blockSums(ctx context.Context, r io.ReaderAt, off, length int64, 
 		off, length = off+int64(len(buf)), length-int64(len(buf))
 		whole := (len(buf) + bs - 1) / bs * bs
 		clear(w.buf[len(buf):whole])
-		for block := w.buf[:whole]; len(block) > 0; block = block[bs:] {
-			sums = w.block.appendSum(sums, block[:bs])
-		}
+		sums = w.block.appendSums(sums, w.buf[:whole], bs)
 	}
 	return nil
 }

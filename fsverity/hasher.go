@@ -77,10 +77,12 @@ func (h *Hasher) Write(p []byte) (int, error) {
 			p = p[k:]
 			continue
 		}
-		// A whole block that is not the last: no need to copy it.
+		// Whole blocks that are not the last: no need to copy them.
 		h.makeRoom(1)
-		h.levels[1] = h.block.appendSum(h.levels[1], p[:bs])
-		p = p[bs:]
+		room := (bs - len(h.levels[1])) / h.alg.Hash.Size()
+		whole := p[:min(room, (len(p)-1)/bs)*bs]
+		h.levels[1] = h.block.appendSums(h.levels[1], whole, bs)
+		p = p[len(whole):]
 	}
 	return n, nil
 }
@@ -193,4 +195,17 @@ func (b *blockHash) appendSum(dst, block []byte) []byte {
 	}
 	s := sha256.Sum256(block)
 	return append(dst, s[:]...)
+}
+
+// appendSums appends the hashes of blocks of size bytes.
+func (b *blockHash) appendSums(dst, blocks []byte, size int) []byte {
+	if hashesPairs && b.hash == HashSHA256 && b.state == nil {
+		for ; len(blocks) >= 2*size; blocks = blocks[2*size:] {
+			dst = appendPair(dst, blocks[:2*size])
+		}
+	}
+	for ; len(blocks) > 0; blocks = blocks[size:] {
+		dst = b.appendSum(dst, blocks[:size])
+	}
+	return dst
 }
