@@ -31,7 +31,7 @@ func (p *plan) collectXattrs() error {
 			}
 		}
 		list = p.appendXattrs(list[:0], uint32(at))
-		if len(p.attrs.refs)+len(list) > 1<<31 {
+		if int64(len(p.attrs.refs)+len(list)) > 1<<31 {
 			return fmt.Errorf("%w: too many extended attributes", ErrLimit)
 		}
 		for i := range list {

@@ -85,7 +85,7 @@ func newPlan(root *tree.Inode, format Format) (*plan, error) {
 		p.addStubs()
 		entries += len(p.rootChildren) - len(root.Children)
 	}
-	if entries > 1<<31 {
+	if int64(entries) > 1<<31 {
 		return nil, fmt.Errorf("%w: %d files", ErrLimit, entries)
 	}
 	p.inodes = make([]plannedInode, 0, entries)
