@@ -13,6 +13,9 @@ import (
 	"github.com/go-composefs/composefs/tree"
 )
 
+// maxJobs bounds the files that are read at once, because each takes some memory.
+const maxJobs = 256
+
 // readDirectory reads the tree from a directory and, if that is wanted, stores its files.
 // out is where the image will go: it is never part of the tree, nor is the store.
 func (m *mkcomposefsCommand) readDirectory(ctx context.Context, out imageOutput) (*tree.Inode, error) {
@@ -26,7 +29,7 @@ func (m *mkcomposefsCommand) readDirectory(ctx context.Context, out imageOutput)
 		UserXattrs:  m.userXattrs,
 		SkipDevices: m.skipDevices,
 		UseEpoch:    m.useEpoch,
-		Jobs:        m.threads,
+		Jobs:        min(m.threads, maxJobs),
 	}
 	if m.image != "-" {
 		opts.Skip = imageIDs(out, m.image)

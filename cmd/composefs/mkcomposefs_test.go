@@ -66,6 +66,8 @@ func TestMkcomposefsCommandLines(t *testing.T) {
 
 		{args: "--print-digest-only d"},
 		{args: "--print-digest-only link-to-d/"},
+		{args: "--print-digest-only --threads=1 d"},
+		{args: "--print-digest-only --threads=2147483647 d", differs: "it starts them all"},
 		{args: "--print-digest d -"},
 		{args: "--print-digest --use-epoch --skip-devices --skip-xattrs --threads=2 d out"},
 		{args: "--print-digest --user-xattrs --digest-store= d out"},
