@@ -120,8 +120,9 @@ func (t *attrTable) usersOf(r attrRef) *users {
 		return &t.objects[r.index()].metacopy
 	case refRedirect:
 		return &t.objects[r.index()].redirect
+	default:
+		return &t.attrs[r.index()].users
 	}
-	return &t.attrs[r.index()].users
 }
 
 func (t *attrTable) name(r attrRef) string {
@@ -130,8 +131,9 @@ func (t *attrTable) name(r attrRef) string {
 		return xattrMetacopy
 	case refRedirect:
 		return xattrRedirect
+	default:
+		return t.attrs[r.index()].Name
 	}
-	return t.attrs[r.index()].Name
 }
 
 func (t *attrTable) appendValue(b []byte, r attrRef) []byte {
@@ -140,8 +142,9 @@ func (t *attrTable) appendValue(b []byte, r attrRef) []byte {
 		return appendMetacopy(b, t.objects[r.index()].digest)
 	case refRedirect:
 		return t.objects[r.index()].digest.AppendObjectPath(append(b, '/'))
+	default:
+		return append(b, t.attrs[r.index()].Value...)
 	}
-	return append(b, t.attrs[r.index()].Value...)
 }
 
 func (t *attrTable) valueLen(r attrRef) int {
@@ -150,8 +153,9 @@ func (t *attrTable) valueLen(r attrRef) int {
 		return metacopyHeader + t.objects[r.index()].digest.Hash().Size()
 	case refRedirect:
 		return 2 + 2*t.objects[r.index()].digest.Hash().Size()
+	default:
+		return len(t.attrs[r.index()].Value)
 	}
-	return len(t.attrs[r.index()].Value)
 }
 
 // entrySize returns the bytes of the attribute's entry, padded.

@@ -9,7 +9,7 @@ const (
 	headerMagic   = 0xd078629a // u32 at 0
 	headerVersion = 1          // u32 at 4
 	headerFlagACL = 1          // bit of the u32 at 8: some inode has a POSIX ACL
-	// u32 at 12: composefs_version, the Format; 16 zero bytes follow
+	// u32 at 12: composefs_version, the Format; 16 zero bytes follow.
 )
 
 // The superblock: 128 bytes at offset 1024.

@@ -206,7 +206,7 @@ func (p *plan) add(n *tree.Inode, parent uint32) uint32 {
 
 func (p *plan) numberBreadthFirst() {
 	p.add(p.root, 0)
-	for at := uint32(0); at < uint32(len(p.inodes)); at++ {
+	for at := uint32(0); at < uint32(len(p.inodes)); at++ { //nolint:intrange // the loop adds inodes
 		if !p.inodes[at].node.IsDir() {
 			continue
 		}
