@@ -34,7 +34,6 @@ func (img *Image) Tree(opts TreeOptions) (*tree.Inode, error) {
 	l := &loader{img: img, opts: opts, budget: loadFactor*img.win.size + 1<<20}
 	l.inodes.chunk, l.entries.chunk, l.xattrs.chunk, l.content.chunk = 512, 1024, 1024, 16<<10
 	l.shared = map[uint32]tree.Xattr{}
-	l.byNid = make(map[uint64]*tree.Inode, min(img.sb.Inodes, img.win.size/nidSize, 1<<24))
 	root, err := img.Root()
 	if err != nil {
 		return nil, err
@@ -74,7 +73,7 @@ type loader struct {
 
 	in    Inode // the inode being read
 	dirs  []loadedDir
-	byNid map[uint64]*tree.Inode
+	byNid nidTable
 	// linked says that some inode has several entries.
 	linked bool
 	// dropped are the entries that are not in the tree, in the order of the walk.
@@ -207,7 +206,7 @@ func (l *loader) children(at int) error {
 // entry makes an entry of directory number at, and loads its inode unless that is done. The
 // whiteouts that the writer adds are not kept.
 func (l *loader) entry(at int, nid uint64, name string) (e tree.Entry, keep bool, err error) {
-	if node, ok := l.byNid[nid]; ok {
+	if node := l.byNid.get(nid); node != nil {
 		if node.IsDir() {
 			return e, false, corruptf(nid, noOffset, "the directory is also at %s", join(l.path(at), name))
 		}
@@ -247,7 +246,7 @@ func (l *loader) inode() (*tree.Inode, error) {
 	if err := l.metadata(node); err != nil {
 		return nil, err
 	}
-	l.byNid[l.in.Nid] = node
+	l.byNid.put(l.in.Nid, node)
 	switch {
 	case l.in.IsDir():
 		l.dirs = append(l.dirs, loadedDir{node: node, nid: l.in.Nid})

@@ -64,15 +64,12 @@ func (l *loader) settleLinks(root *tree.Inode) {
 	if !l.linked {
 		return
 	}
-	nids := make([]uint64, 0, len(l.byNid)+len(l.dropped))
-	for nid := range l.byNid {
-		nids = append(nids, nid)
-	}
+	nids := l.byNid.appendNids(make([]uint64, 0, l.byNid.count+len(l.dropped)))
 	for _, e := range l.dropped {
 		nids = append(nids, e.nid)
 	}
 	slices.Sort(nids)
-	if l.byNid[nids[0]] == root && l.walkInOrder(nids[1:]) {
+	if l.byNid.get(nids[0]) == root && l.walkInOrder(nids[1:]) {
 		return
 	}
 	tree.SettleLinks(root)
@@ -95,7 +92,7 @@ func (l *loader) walkInOrder(nids []uint64) bool {
 				break
 			}
 			e := &children[i]
-			own := len(nids) > 0 && l.byNid[nids[0]] == e.Inode
+			own := len(nids) > 0 && l.byNid.get(nids[0]) == e.Inode
 			if own {
 				nids = nids[1:]
 			}
