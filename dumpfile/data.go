@@ -10,7 +10,7 @@ import (
 
 // parseData reads payload, content and digest. They must be well formed even where the type
 // of the file has no use for them.
-func (b *builder) parseData(n *tree.Inode) error {
+func (b *builder) parseData(n *tree.Inode, rdev uint64) error {
 	var payload, content []byte
 	var err error
 	if !isNone(b.fields[fieldPayload]) {
@@ -32,11 +32,11 @@ func (b *builder) parseData(n *tree.Inode) error {
 	if err != nil {
 		return err
 	}
-	if !n.IsDevice() {
-		if b.opts.Strict && n.Rdev != 0 {
-			return b.errorf("rdev", "Non-zero devnum on non-device")
-		}
-		n.Rdev = 0
+	switch {
+	case n.IsDevice():
+		n.Rdev = uint32(rdev)
+	case b.opts.Strict && rdev != 0:
+		return b.errorf("rdev", "Non-zero devnum on non-device")
 	}
 	if n.IsSymlink() {
 		return b.setTarget(n, payload, content)

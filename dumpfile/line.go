@@ -74,10 +74,11 @@ func (b *builder) addLine(line []byte, complete bool) error {
 	if _, err := b.place(path, mode, tree.Entry{Inode: n}); err != nil {
 		return err
 	}
-	if err := b.parseNumbers(n); err != nil {
+	rdev, err := b.parseNumbers(n)
+	if err != nil {
 		return err
 	}
-	if err := b.parseData(n); err != nil {
+	if err := b.parseData(n, rdev); err != nil {
 		return err
 	}
 	return b.parseXattrs(n, xattrs)
@@ -117,34 +118,32 @@ func (b *builder) parseMode() (mode uint32, isLink bool, err error) {
 	return 0, false, b.errorf("mode", "Invalid mode %o", mode)
 }
 
-// parseNumbers reads the fields from size to mtime. As in the C reader, ids keep their low 32
-// bits and seconds are signed.
-func (b *builder) parseNumbers(n *tree.Inode) error {
+// parseNumbers reads the fields from size to mtime, and returns the device number, which may
+// not be the file's. As in the C reader, ids keep their low 32 bits and seconds are signed.
+func (b *builder) parseNumbers(n *tree.Inode) (rdev uint64, err error) {
 	var v [fieldMtime]uint64
 	for _, field := range [...]int{fieldSize, fieldNlink, fieldUID, fieldGID, fieldRdev} {
-		var err error
 		if v[field], err = parseUint(b.fields[field], 10); err != nil {
-			return b.errorf(fieldNames[field], "%v", err)
+			return 0, b.errorf(fieldNames[field], "%v", err)
 		}
 	}
 	n.Size = v[fieldSize]
 	n.Nlink = uint32(v[fieldNlink])
 	n.UID = uint32(v[fieldUID])
 	n.GID = uint32(v[fieldGID])
-	n.Rdev = uint32(v[fieldRdev])
 
 	secText, nsecText, _ := bytes.Cut(b.fields[fieldMtime], []byte{'.'})
 	sec, err := parseUint(secText, 10)
 	if err != nil {
-		return b.errorf("mtime", "%v", err)
+		return 0, b.errorf("mtime", "%v", err)
 	}
 	nsec, err := parseUint(nsecText, 10)
 	if err != nil {
-		return b.errorf("mtime", "%v after the dot", err)
+		return 0, b.errorf("mtime", "%v after the dot", err)
 	}
 	if nsec >= 1e9 {
-		return b.errorf("mtime", "%d nanoseconds are a second or more", nsec)
+		return 0, b.errorf("mtime", "%d nanoseconds are a second or more", nsec)
 	}
 	n.Mtime = tree.Timespec{Sec: int64(sec), Nsec: uint32(nsec)}
-	return nil
+	return v[fieldRdev], nil
 }

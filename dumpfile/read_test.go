@@ -56,6 +56,7 @@ func TestStrict(t *testing.T) {
 	for _, dump := range []string{
 		"/ 0 40755 1 0 0 0 0.0 - - -",
 		rootLine + "/a 0 100644 1 0 0 1 0.0 - - -\n",
+		rootLine + "/a 0 100644 1 0 0 4294967296 0.0 - - -\n",
 		rootLine + "/a 3 120777 1 0 0 0 0.0 to - -\n",
 		rootLine + "/a 2 120777 1 0 0 0 0.0 to ab -\n",
 	} {
