@@ -95,6 +95,7 @@ func (d *Dir) finish(ctx context.Context, t *temp, digest fsverity.Digest, repla
 	if err := t.Chmod(objectMode); err != nil {
 		return Stored{}, fmt.Errorf("write object: %w", err)
 	}
+	seal(t.File, digest)
 	if d.wantsVerity() {
 		if err := d.protect(ctx, t, digest); err != nil {
 			return Stored{}, fmt.Errorf("protect object: %w", err)

@@ -37,9 +37,9 @@ type Options struct {
 	Algorithm fsverity.Algorithm // of the digests; the zero value means SHA-256
 	Verity    Verity             // for objects that are put, also those that are there already
 	Create    bool               // make the directory, and those above it, if missing
-	// TrustExisting takes an object of the right size that has no fs-verity for the right
-	// one, without comparing its content.
-	TrustExisting bool
+	// CompareExisting compares the content of objects that are there already also if nobody
+	// seems to have written to them since they were stored.
+	CompareExisting bool
 }
 
 // Dir is an open store.

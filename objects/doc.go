@@ -20,9 +20,18 @@
 // object has no name until it is complete, whatever fails meanwhile.
 //
 // Objects are durable after [Dir.Sync], which a writer of images calls once, before the image
-// appears. What a power failure leaves of objects before that is found when they are put again:
-// an object that is there already is taken for good only after its size and the kernel's digest
-// of it, or its content, was compared, and is replaced if it is not what its name says.
+// appears. What a power failure leaves of objects before that, and what has been damaged by
+// accident, is found when the object is put again, and replaced. An object that is there already
+// is taken for good if it has the right size and
+//
+//   - the kernel's word: it has fs-verity and the digest that its name says, or
+//   - the seal: it was stored by this package, and its modification time and the space it takes
+//     say that nobody has written to it since; the nanoseconds of that time are a number taken
+//     from the digest, or
+//   - the content that is to be stored: it is compared.
+//
+// The seal saves reading every object that a new image shares with older ones. It is no protection
+// against deceit, which only fs-verity and [Dir.Verify] are; [Options] can do without it.
 //
 // A [Dir] is safe for concurrent use, by goroutines and by processes.
 package objects

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"os"
+	"sync"
 	"syscall"
 
 	"github.com/go-composefs/composefs/fsverity"
@@ -22,8 +22,8 @@ const (
 )
 
 // look tells whether the store has an object, and whether it is good: of the right size, and by
-// the kernel's word if it has fs-verity, else by comparing it with what is to be stored. It
-// enables fs-verity where that is wanted and missing.
+// the kernel's word if it has fs-verity, else by its seal or by comparing it with what is to be
+// stored. It enables fs-verity where that is wanted and missing.
 func (d *Dir) look(ctx context.Context, digest fsverity.Digest, c content) (state, error) {
 	path := digest.ObjectPath()
 	found, err := d.stat(path)
@@ -35,44 +35,65 @@ func (d *Dir) look(ctx context.Context, digest fsverity.Digest, c content) (stat
 	case !found.regular || found.size != c.size:
 		return broken, nil
 	}
-	enable := d.wantsVerity() && !found.verity
-	compare := !d.opts.TrustExisting
-	if !enable && !compare && !found.verity {
-		return present, nil
+	if found.verity {
+		good, err := d.measures(path, digest)
+		if err == nil || !errors.Is(err, fsverity.ErrNoVerity) {
+			return stateOf(good, err)
+		}
+		// A filesystem over one that has fs-verity: it knows no more than that.
 	}
-	f, err := d.openExisting(path)
+	if d.opts.CompareExisting || !found.sealed(digest) {
+		if good, err := d.compare(ctx, path, c); err != nil || !good {
+			return stateOf(good, err)
+		}
+	}
+	if d.wantsVerity() && !found.verity {
+		return stateOf(d.protectExisting(ctx, path, digest))
+	}
+	return present, nil
+}
+
+// stateOf says what it means that an object is good or not, or that looking at it failed.
+func stateOf(good bool, err error) (state, error) {
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist): // it has gone meanwhile
 		return absent, nil
 	case cannotRead(err):
 		return broken, nil
 	case err != nil:
 		return absent, err
+	case good:
+		return present, nil
+	}
+	return broken, nil
+}
+
+// measures says whether the kernel enforces the digest.
+func (d *Dir) measures(path string, want fsverity.Digest) (bool, error) {
+	f, err := d.root.Open(path)
+	if err != nil {
+		return false, err
 	}
 	defer f.Close()
-	if found.verity {
-		switch got, err := fsverity.Measure(f); {
-		case err == nil && got == digest:
-			return present, nil
-		case err == nil || errors.Is(err, fsverity.ErrAlgorithm):
-			return broken, nil
-		case !errors.Is(err, fsverity.ErrNoVerity): // a filesystem over one that has it
-			return absent, err
-		}
+	got, err := fsverity.Measure(f)
+	if errors.Is(err, fsverity.ErrAlgorithm) {
+		return false, nil
 	}
-	if compare {
-		if same, err := c.equals(ctx, f); err != nil || !same {
-			return broken, err
-		}
+	return got == want, err
+}
+
+// protectExisting enables fs-verity of a good object.
+func (d *Dir) protectExisting(ctx context.Context, path string, digest fsverity.Digest) (bool, error) {
+	f, err := d.root.Open(path)
+	if err != nil {
+		return false, err
 	}
-	if enable {
-		if err := d.enableVerity(ctx, f, digest); errors.Is(err, fsverity.ErrDigestMismatch) {
-			return broken, nil
-		} else if err != nil {
-			return absent, err
-		}
+	defer f.Close()
+	err = d.enableVerity(ctx, f, digest)
+	if errors.Is(err, fsverity.ErrDigestMismatch) {
+		return false, nil
 	}
-	return present, nil
+	return true, err
 }
 
 // cannotRead knows the errors of opening or reading an object that a good one does not give,
@@ -81,23 +102,38 @@ func cannotRead(err error) bool {
 	return errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EIO) || errors.Is(err, syscall.ELOOP)
 }
 
-// equals compares an object of the same size with the content.
-func (c content) equals(ctx context.Context, object *os.File) (bool, error) {
-	buf := getBuffer()
-	defer buffers.Put(buf)
-	var other *[smallMax + 1]byte
-	if c.file != nil {
-		other = getBuffer()
-		defer buffers.Put(other)
+// compareSize is how much of an object is compared at a time, in bytes: what processors have
+// room for beside the content.
+const compareSize = 128 << 10
+
+// chunks are for comparing.
+var chunks = sync.Pool{New: func() any { return new([compareSize]byte) }}
+
+// compare says whether an object of the same size has the content.
+func (d *Dir) compare(ctx context.Context, path string, c content) (bool, error) {
+	if err := d.step("compare"); err != nil {
+		return false, err
 	}
-	for off := int64(0); off < c.size; {
+	object, err := d.openExisting(path)
+	if err != nil {
+		return false, err
+	}
+	defer object.Close()
+	chunk, _ := chunks.Get().(*[compareSize]byte)
+	defer chunks.Put(chunk)
+	other := chunk
+	if c.file != nil {
+		other, _ = chunks.Get().(*[compareSize]byte)
+		defer chunks.Put(other)
+	}
+	for off := int64(0); off < c.size; off += compareSize {
 		if err := ctx.Err(); err != nil {
 			return false, err
 		}
-		n := min(smallMax, c.size-off)
-		if k, err := object.ReadAt(buf[:n], off); int64(k) < n {
-			if err == io.EOF || cannotRead(err) {
-				err = nil
+		n := min(compareSize, c.size-off)
+		if k, err := object.ReadAt(chunk[:n], off); int64(k) < n {
+			if errors.Is(err, io.EOF) {
+				err = nil // it is shorter now
 			}
 			return false, err
 		}
@@ -113,10 +149,9 @@ func (c content) equals(ctx context.Context, object *os.File) (bool, error) {
 				return false, err
 			}
 		}
-		if !bytes.Equal(buf[:n], want) {
+		if !bytes.Equal(chunk[:n], want) {
 			return false, nil
 		}
-		off += n
 	}
 	return true, nil
 }

@@ -11,12 +11,12 @@ import (
 	"github.com/go-composefs/composefs/fsverity"
 )
 
-// Files up to smallMax bytes are read once into memory; larger ones are hashed first, and read
-// again only if the store lacks them.
-const smallMax = 1 << 20
+// Files up to smallMax bytes are read once into memory; larger ones are hashed first, and then
+// read again to be compared or copied.
+const smallMax = 4 << 20
 
-// buffers are for small files and for pieces of large ones. The byte more tells that a file is
-// longer than it should be.
+// buffers are for small files and for pieces of streams. The byte more tells that a file is longer
+// than it should be.
 var buffers = sync.Pool{New: func() any { return new([smallMax + 1]byte) }}
 
 func getBuffer() *[smallMax + 1]byte {
@@ -40,8 +40,8 @@ func (d *Dir) Put(ctx context.Context, f *os.File, size int64) (Stored, error) {
 	}
 	buf := getBuffer()
 	defer buffers.Put(buf)
-	n, err := f.ReadAt(buf[:size+1], 0)
-	if err != nil && err != io.EOF {
+	n, err := readOnce(f, buf[:size+1], int(size))
+	if err != nil {
 		return Stored{}, err
 	}
 	if int64(n) != size {

@@ -302,29 +302,6 @@ func TestRemoveTemporaries(t *testing.T) {
 	}
 }
 
-func TestTrustExisting(t *testing.T) {
-	d := openStore(t, Options{TrustExisting: true})
-	data := pattern(5000)
-	got, err := d.PutBytes(t.Context(), data)
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(d.Path(), got.Digest.ObjectPath())
-	if err := os.WriteFile(path, make([]byte, 5000), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := d.PutBytes(t.Context(), data); err != nil || !got.Existing {
-		t.Errorf("of the right size: %+v, %v; want an existing object", got, err)
-	}
-	if err := os.Truncate(path, 4999); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := d.PutBytes(t.Context(), data); err != nil || got.Existing {
-		t.Errorf("of another size: %+v, %v; want a new object", got, err)
-	}
-	checkObject(t, d, got.Digest, data)
-}
-
 func TestPutReader(t *testing.T) {
 	for _, alg := range []fsverity.Algorithm{fsverity.SHA256, fsverity.SHA512x64} {
 		d := openStore(t, Options{Algorithm: alg})
@@ -453,12 +430,12 @@ func TestObjectModes(t *testing.T) {
 // BenchmarkPut stores files of 16 KiB, from all goroutines at once.
 func BenchmarkPut(b *testing.B) {
 	const size = 16 << 10
-	for _, opts := range []Options{{}, {TrustExisting: true}} {
+	for _, opts := range []Options{{}, {CompareExisting: true}} {
 		for _, kind := range []string{"new", "existing"} {
-			if kind == "new" && opts.TrustExisting {
+			if kind == "new" && opts.CompareExisting {
 				continue
 			}
-			b.Run(fmt.Sprintf("%s/trust=%v", kind, opts.TrustExisting), func(b *testing.B) {
+			b.Run(fmt.Sprintf("%s/compare=%v", kind, opts.CompareExisting), func(b *testing.B) {
 				d := openStore(b, opts)
 				path := filepath.Join(b.TempDir(), "files")
 				var next atomic.Int64

@@ -3,7 +3,10 @@ package linux
 import (
 	"errors"
 	"os"
+	"runtime"
 	"strconv"
+	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,4 +35,20 @@ func Link(f *os.File, dirfd int, name string) error {
 		err = unix.Linkat(int(f.Fd()), "", dirfd, name, unix.AT_EMPTY_PATH)
 	}
 	return os.NewSyscallError("linkat", err)
+}
+
+// SetModTime sets the modification time of an open file, and leaves that of the last access.
+func SetModTime(f *os.File, t time.Time) error {
+	mtime, err := unix.TimeToTimespec(t)
+	if err != nil {
+		return err
+	}
+	times := [2]unix.Timespec{{Nsec: unix.UTIME_OMIT}, mtime}
+	// The C library's futimens: no path.
+	_, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, f.Fd(), 0, uintptr(unsafe.Pointer(&times)), 0, 0, 0)
+	runtime.KeepAlive(f)
+	if errno != 0 {
+		return os.NewSyscallError("utimensat", errno)
+	}
+	return nil
 }
