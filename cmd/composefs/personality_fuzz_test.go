@@ -18,25 +18,27 @@ import (
 	"github.com/go-composefs/composefs/tree"
 )
 
-// fuzzRuns is how many random cases a comparison with the C programs tries: a few, or
-// COMPOSEFS_FUZZ_RUNS.
-func fuzzRuns(t *testing.T, few int) uint64 {
+// number returns what an environment variable says, or what else holds.
+func number(t *testing.T, variable string, otherwise uint64) uint64 {
 	t.Helper()
-	s := os.Getenv("COMPOSEFS_FUZZ_RUNS")
+	s := os.Getenv(variable)
 	if s == "" {
-		return uint64(few)
+		return otherwise
 	}
 	n, err := strconv.ParseUint(s, 10, 64)
 	if err != nil {
-		t.Fatalf("COMPOSEFS_FUZZ_RUNS: %v", err)
+		t.Fatalf("%s: %v", variable, err)
 	}
 	return n
 }
 
-// eachSeed runs f with the random numbers of one seed after another.
-func eachSeed(t *testing.T, few int, f func(t *testing.T, rng *rand.Rand)) {
+// eachSeed runs f with the random numbers of one seed after another: a few, or
+// COMPOSEFS_FUZZ_RUNS of them, the first of which is COMPOSEFS_FUZZ_SEED, or 0.
+func eachSeed(t *testing.T, few uint64, f func(t *testing.T, rng *rand.Rand)) {
 	t.Helper()
-	for seed := range fuzzRuns(t, few) {
+	first := number(t, "COMPOSEFS_FUZZ_SEED", 0)
+	for i := range number(t, "COMPOSEFS_FUZZ_RUNS", few) {
+		seed := first + i
 		if !t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) { f(t, rand.New(rand.NewPCG(seed, 1))) }) {
 			return
 		}
