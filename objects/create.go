@@ -26,23 +26,14 @@ type temp struct {
 
 // newTemp opens a file for an object, in its own directory if the digest is known already: many
 // writers in one directory would wait for each other.
-func (d *Dir) newTemp(digest fsverity.Digest) (*temp, error) {
-	sub := "."
-	if !digest.IsZero() {
-		var err error
-		if sub, err = d.makeSub(digest); err != nil {
-			return nil, err
-		}
+func (d *Dir) newTemp(digest fsverity.Digest) (t *temp, err error) {
+	if digest.IsZero() {
+		return d.openTemp(".")
 	}
-	t, err := d.openTemp(sub)
-	if errors.Is(err, fs.ErrNotExist) && sub != "." {
-		// Another process has removed the directory, which was empty.
-		d.made[digest.Append(nil)[0]].Store(false)
-		if _, err := d.makeSub(digest); err != nil {
-			return nil, err
-		}
-		return d.openTemp(sub)
-	}
+	err = d.inSub(digest, func(sub string) error {
+		t, err = d.openTemp(sub)
+		return err
+	})
 	return t, err
 }
 
@@ -68,22 +59,25 @@ func (d *Dir) openTemp(sub string) (*temp, error) {
 	return &temp{File: f, dir: d, path: path}, nil
 }
 
-// makeSub makes the directory of an object, once, and returns its name.
-func (d *Dir) makeSub(digest fsverity.Digest) (string, error) {
+// inSub does something in the directory of an object, which it makes if it is missing. That can
+// also be because another process has removed it when it was empty.
+func (d *Dir) inSub(digest fsverity.Digest, do func(sub string) error) error {
 	var sum [64]byte
 	b := digest.Append(sum[:0])[0]
 	sub := subName(b)
 	if d.made[b].Load() {
-		return sub, nil
+		if err := do(sub); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	if err := d.step("mkdir"); err != nil {
-		return "", err
+		return err
 	}
 	if err := d.root.Mkdir(sub, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return "", err
+		return err
 	}
 	d.made[b].Store(true)
-	return sub, nil
+	return do(sub)
 }
 
 // finish gives a complete object its name. replace puts it in the place of what is there;
@@ -101,10 +95,9 @@ func (d *Dir) finish(ctx context.Context, t *temp, digest fsverity.Digest, repla
 			return Stored{}, fmt.Errorf("protect object: %w", err)
 		}
 	}
-	sub, err := d.makeSub(digest)
-	if err == nil {
-		err = d.name(t, sub, digest.ObjectPath(), replace)
-	}
+	err := d.inSub(digest, func(sub string) error {
+		return d.name(t, sub, digest.ObjectPath(), replace)
+	})
 	if errors.Is(err, fs.ErrExist) {
 		return Stored{digest, true}, nil
 	}

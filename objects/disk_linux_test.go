@@ -214,7 +214,7 @@ func free(t *testing.T, path string) int64 {
 }
 
 func TestPutKeepsHoles(t *testing.T) {
-	const size = 300 << 20
+	const size = 64 << 20
 	f, err := os.Create(filepath.Join(t.TempDir(), "sparse"))
 	if err != nil {
 		t.Fatal(err)

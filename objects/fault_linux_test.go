@@ -2,6 +2,7 @@ package objects
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/go-composefs/composefs/fsverity"
 )
@@ -212,5 +216,25 @@ func TestErrorsNameTheStep(t *testing.T) {
 	}
 	if err := d.Sync(); err == nil {
 		t.Error("Sync hides its error")
+	}
+}
+
+// TestBusyFile is what enabling fs-verity meets when another process has just been started.
+func TestBusyFile(t *testing.T) {
+	busy := func(times int) func() error {
+		return func() error {
+			if times--; times >= 0 {
+				return os.NewSyscallError("FS_IOC_ENABLE_VERITY", unix.ETXTBSY)
+			}
+			return nil
+		}
+	}
+	if err := whileBusy(t.Context(), busy(3)); err != nil {
+		t.Errorf("busy for a moment: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := whileBusy(ctx, busy(1000)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("busy for ever: %v", err)
 	}
 }

@@ -99,11 +99,6 @@ func (t *temp) writeSparse(data []byte, off int64) error {
 		return err
 	}
 	for len(data) > 0 {
-		skip := 0
-		for skip < len(data) && isHole(data[skip:]) {
-			skip += min(holeSize, len(data)-skip)
-		}
-		data, off = data[skip:], off+int64(skip)
 		n := 0
 		for n < len(data) && !isHole(data[n:]) {
 			n += min(holeSize, len(data)-n)
@@ -113,15 +108,17 @@ func (t *temp) writeSparse(data []byte, off int64) error {
 				return err
 			}
 		}
+		for n < len(data) && isHole(data[n:]) {
+			n += holeSize
+		}
 		data, off = data[n:], off+int64(n)
 	}
 	return nil
 }
 
-// isHole says whether data begins with a run of zeros, or is one.
+// isHole says whether data begins with a run of zeros that is worth a hole.
 func isHole(data []byte) bool {
-	n := min(holeSize, len(data))
-	return bytes.Equal(data[:n], zeros[:n])
+	return len(data) >= holeSize && bytes.Equal(data[:holeSize], zeros[:])
 }
 
 // endAt gives the file its size if a hole is its end. A file without one keeps the size that

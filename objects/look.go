@@ -47,7 +47,7 @@ func (d *Dir) look(ctx context.Context, digest fsverity.Digest, c content) (stat
 			return stateOf(good, err)
 		}
 	}
-	if d.wantsVerity() && !found.verity {
+	if d.wantsVerity() {
 		return stateOf(d.protectExisting(ctx, path, digest))
 	}
 	return present, nil
@@ -70,7 +70,7 @@ func stateOf(good bool, err error) (state, error) {
 
 // measures says whether the kernel enforces the digest.
 func (d *Dir) measures(path string, want fsverity.Digest) (bool, error) {
-	f, err := d.root.Open(path)
+	f, err := d.openFile(path)
 	if err != nil {
 		return false, err
 	}
@@ -84,7 +84,7 @@ func (d *Dir) measures(path string, want fsverity.Digest) (bool, error) {
 
 // protectExisting enables fs-verity of a good object.
 func (d *Dir) protectExisting(ctx context.Context, path string, digest fsverity.Digest) (bool, error) {
-	f, err := d.root.Open(path)
+	f, err := d.openFile(path)
 	if err != nil {
 		return false, err
 	}

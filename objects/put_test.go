@@ -9,13 +9,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/iotest"
-	"time"
 
 	"github.com/go-composefs/composefs/fsverity"
 )
@@ -169,46 +166,6 @@ func TestPutOfAnotherSize(t *testing.T) {
 	}
 }
 
-func TestVerifyFindsCorruption(t *testing.T) {
-	d := openStore(t, Options{})
-	got, err := d.PutBytes(t.Context(), pattern(10000))
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(d.Path(), got.Digest.ObjectPath())
-	if err := os.WriteFile(path, pattern(9999), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := d.Verify(t.Context(), got.Digest); !errors.Is(err, ErrCorrupt) {
-		t.Errorf("error is %v", err)
-	}
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
-	if err := d.Verify(t.Context(), got.Digest); !errors.Is(err, ErrNotFound) {
-		t.Errorf("error is %v", err)
-	}
-}
-
-func TestOpenBackingStaysInTheStore(t *testing.T) {
-	d := openStore(t, Options{})
-	if err := os.WriteFile(filepath.Join(filepath.Dir(d.Path()), "secret"), nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink("../secret", filepath.Join(d.Path(), "link")); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Mkfifo(filepath.Join(d.Path(), "fifo"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range []string{"../secret", "/../secret", "link", "//etc/passwd", ".", "", "fifo"} {
-		if f, err := d.OpenBacking(path); err == nil {
-			t.Errorf("%q opens %s", path, f.Name())
-			_ = f.Close()
-		}
-	}
-}
-
 func TestAllAndConcurrentPuts(t *testing.T) {
 	d := openStore(t, Options{})
 	var wg sync.WaitGroup
@@ -270,38 +227,6 @@ func TestWithoutUnnamedFiles(t *testing.T) {
 	}
 }
 
-func TestRemoveTemporaries(t *testing.T) {
-	d := openStore(t, Options{})
-	got, err := d.PutBytes(t.Context(), []byte("data"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	stay := []string{got.Digest.ObjectPath(), "README", ".tmp-object-short", tempPath(got.Digest.ObjectPath()[:2])}
-	now := time.Now()
-	for _, name := range append(stay[1:], tempPath("."), tempPath(got.Digest.ObjectPath()[:2])) {
-		path := filepath.Join(d.Path(), name)
-		if err := os.WriteFile(path, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		when := now.Add(-2 * time.Hour)
-		if name == stay[3] {
-			when = now
-		}
-		if err := os.Chtimes(path, when, when); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := d.RemoveTemporaries(now.Add(-time.Hour)); err != nil {
-		t.Fatal(err)
-	}
-	left := files(t, d)
-	slices.Sort(stay)
-	slices.Sort(left)
-	if !slices.Equal(left, stay) {
-		t.Errorf("the store has %q, want %q", left, stay)
-	}
-}
-
 func TestPutReader(t *testing.T) {
 	for _, alg := range []fsverity.Algorithm{fsverity.SHA256, fsverity.SHA512x64} {
 		d := openStore(t, Options{Algorithm: alg})
@@ -358,60 +283,6 @@ func TestPutStopsWhenCancelled(t *testing.T) {
 	}
 }
 
-func TestOpenIn(t *testing.T) {
-	top := t.TempDir()
-	root, err := os.OpenRoot(top)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer root.Close()
-	if _, err := OpenIn(root, "objects", Options{}); !errors.Is(err, ErrNotFound) {
-		t.Errorf("without Create: error is %v", err)
-	}
-	if _, err := OpenIn(root, "../objects", Options{Create: true}); err == nil {
-		t.Error("a store is made outside")
-	}
-	d, err := OpenIn(root, "a/objects", Options{Create: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	got, err := d.PutBytes(t.Context(), []byte("data"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(filepath.Join(top, "a/objects", got.Digest.ObjectPath())); err != nil {
-		t.Error(err)
-	}
-	if d.Path() != filepath.Join(top, "a/objects") {
-		t.Errorf("its path is %s", d.Path())
-	}
-}
-
-func TestOpenChecksTheAlgorithm(t *testing.T) {
-	alg := fsverity.Algorithm{Hash: fsverity.HashSHA256, BlockBits: 13}
-	if _, err := Open(t.TempDir(), Options{Algorithm: alg}); !errors.Is(err, fsverity.ErrAlgorithm) {
-		t.Errorf("error is %v", err)
-	}
-}
-
-func TestHas(t *testing.T) {
-	d := openStore(t, Options{})
-	got, err := d.PutBytes(t.Context(), []byte("data"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, err := fsverity.Sum(fsverity.SHA256, []byte("other"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for digest, want := range map[fsverity.Digest]bool{got.Digest: true, other: false} {
-		if has, err := d.Has(digest); err != nil || has != want {
-			t.Errorf("%v: %v, %v", digest, has, err)
-		}
-	}
-}
-
 // TestObjectModes: objects are for all to read, whatever mask the process has.
 func TestObjectModes(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o077))
@@ -424,71 +295,5 @@ func TestObjectModes(t *testing.T) {
 		if info, err := d.Stat(got.Digest); err != nil || info.Mode() != 0o644 {
 			t.Errorf("%v, %v", info.Mode(), err)
 		}
-	}
-}
-
-// BenchmarkPut stores files of 16 KiB, from all goroutines at once.
-func BenchmarkPut(b *testing.B) {
-	const size = 16 << 10
-	for _, opts := range []Options{{}, {CompareExisting: true}} {
-		for _, kind := range []string{"new", "existing"} {
-			if kind == "new" && opts.CompareExisting {
-				continue
-			}
-			b.Run(fmt.Sprintf("%s/compare=%v", kind, opts.CompareExisting), func(b *testing.B) {
-				d := openStore(b, opts)
-				path := filepath.Join(b.TempDir(), "files")
-				var next atomic.Int64
-				b.SetBytes(size)
-				b.RunParallel(func(pb *testing.PB) {
-					data := pattern(size)
-					f, err := os.Create(fmt.Sprint(path, next.Add(1)))
-					if err != nil {
-						b.Error(err)
-						return
-					}
-					defer f.Close()
-					for i := next.Add(1); pb.Next(); i = next.Add(1) {
-						if kind == "new" || i < 100 {
-							copy(data, fmt.Sprint(i))
-						}
-						if _, err := f.WriteAt(data, 0); err != nil {
-							b.Error(err)
-						}
-						if _, err := d.Put(b.Context(), f, size); err != nil {
-							b.Error(err)
-						}
-					}
-				})
-			})
-		}
-	}
-}
-
-func BenchmarkPutLarge(b *testing.B) {
-	const size = 64 << 20
-	for _, kind := range []string{"new", "existing", "stream"} {
-		b.Run(kind, func(b *testing.B) {
-			d := openStore(b, Options{})
-			f := tempFile(b, pattern(size))
-			b.SetBytes(size)
-			for b.Loop() {
-				var got Stored
-				var err error
-				if kind == "stream" {
-					got, err = d.PutReader(b.Context(), io.NewSectionReader(f, 0, size))
-				} else {
-					got, err = d.Put(b.Context(), f, size)
-				}
-				if err != nil {
-					b.Fatal(err)
-				}
-				if kind == "new" {
-					if err := os.Remove(filepath.Join(d.Path(), got.Digest.ObjectPath())); err != nil {
-						b.Fatal(err)
-					}
-				}
-			}
-		})
 	}
 }

@@ -41,6 +41,15 @@ func (d *Dir) openExisting(path string) (descriptor, error) {
 	return descriptor(fd), nil
 }
 
+// openFile is openExisting for more than reading.
+func (d *Dir) openFile(path string) (*os.File, error) {
+	fd, err := d.openExisting(path)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
 // ReadAt implements [io.ReaderAt].
 func (fd descriptor) ReadAt(p []byte, off int64) (int, error) {
 	n, err := linux.ReadAt(int(fd), p, off)

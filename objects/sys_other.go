@@ -21,6 +21,8 @@ func (d *Dir) stat(path string) (found, error) {
 
 func (d *Dir) openExisting(path string) (*os.File, error) { return d.root.Open(path) }
 
+func (d *Dir) openFile(path string) (*os.File, error) { return d.root.Open(path) }
+
 // readOnce reads a file that should have size bytes into buf, which has room for more.
 func readOnce(f *os.File, buf []byte, _ int) (int, error) {
 	n, err := f.ReadAt(buf, 0)
