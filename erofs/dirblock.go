@@ -1,10 +1,6 @@
 package erofs
 
-import (
-	"encoding/binary"
-
-	"github.com/go-composefs/composefs/tree"
-)
+import "encoding/binary"
 
 // dirEntry is an entry as a directory block has it.
 type dirEntry struct {
@@ -99,19 +95,5 @@ func (in *plannedInode) fileType() uint8 {
 	if in.flags&flagWhiteout != 0 {
 		return ftRegular
 	}
-	switch in.node.Type() {
-	case tree.TypeDir:
-		return ftDir
-	case tree.TypeChar:
-		return ftChar
-	case tree.TypeBlock:
-		return ftBlock
-	case tree.TypeFIFO:
-		return ftFIFO
-	case tree.TypeSocket:
-		return ftSocket
-	case tree.TypeSymlink:
-		return ftSymlink
-	}
-	return ftRegular
+	return fileTypeOf(in.node.Mode)
 }

@@ -50,6 +50,11 @@ func (img *Image) Tree(opts TreeOptions) (*tree.Inode, error) {
 	}
 	l.settleLinks(node)
 	l.settleWhiteouts()
+	if len(opts.Only) > 0 && img.escapes() {
+		// The whiteouts may be among what was left out: then nobody can tell whether the
+		// marks are the writer's.
+		l.dropMarks(node)
+	}
 	return node, nil
 }
 

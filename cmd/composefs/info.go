@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -136,21 +135,7 @@ func (i *infoCommand) load(path string, opts erofs.TreeOptions) (*tree.Inode, er
 	if err != nil {
 		return nil, fmt.Errorf("Failed to load '%s': %s", path, loadError(err)) //nolint:staticcheck // the C program's text
 	}
-	if len(i.filters) > 0 {
-		hideMarks(root, opts)
-	}
 	return root, nil
-}
-
-// hideMarks takes off the root the marks for whiteouts, which may be among what was filtered out:
-// then nobody can tell whether the marks are the writer's.
-func hideMarks(root *tree.Inode, opts erofs.TreeOptions) {
-	for _, name := range []string{"trusted.overlay.whiteouts", "user.overlay.whiteouts"} {
-		root.RemoveXattr(name)
-		if order, ok := opts.XattrOrder[root]; ok {
-			opts.XattrOrder[root] = slices.DeleteFunc(order, func(x tree.Xattr) bool { return x.Name == name })
-		}
-	}
 }
 
 var errNoHeader = errors.New("an EROFS image, but not one of composefs")
