@@ -153,6 +153,12 @@ func (b *bench) fullStore() error {
 	if err != nil {
 		return err
 	}
+	// The round that does not count fills the stores, with the programs that are measured.
+	for _, store := range []string{peerStore, ourStore} {
+		if err := os.RemoveAll(store); err != nil {
+			return err
+		}
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return err
