@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
+	"path"
 	"strings"
 	"time"
 
@@ -107,6 +109,33 @@ func (d *Dir) finish(ctx context.Context, t *temp, digest fsverity.Digest, repla
 	return Stored{digest, false}, nil
 }
 
+// link makes a file itself the object, under a further name, if the filesystem can. The file's digest
+// was taken before: unless fs-verity has the last word, nobody knows whether it changes.
+func (d *Dir) link(ctx context.Context, f *os.File, digest fsverity.Digest) (bool, error) {
+	err := d.step("link")
+	if err == nil {
+		err = d.inSub(digest, func(string) error { return linkFile(f, d.dir, digest.ObjectPath()) })
+	}
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return true, nil
+	case cannotLink(err):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("link object: %w", err)
+	}
+	if !d.wantsVerity() {
+		return true, nil
+	}
+	if good, err := d.protectExisting(ctx, digest.ObjectPath(), digest); err != nil || !good {
+		if err == nil {
+			err = ErrChanged
+		}
+		return false, errors.Join(fmt.Errorf("protect object: %w", err), d.root.Remove(digest.ObjectPath()))
+	}
+	return true, nil
+}
+
 // protect enables fs-verity, for which nobody may have the file open for writing.
 func (d *Dir) protect(ctx context.Context, t *temp, digest fsverity.Digest) error {
 	if err := d.step("reopen"); err != nil {
@@ -189,29 +218,50 @@ const tempPrefix = ".tmp-object-"
 
 func tempPath(sub string) string { return sub + "/" + tempPrefix + rand.Text()[:12] }
 
-// RemoveTemporaries removes what killed writers have left: temporary files that nobody has
-// written to since the given time.
-func (d *Dir) RemoveTemporaries(before time.Time) error {
-	for i := -1; i < 256; i++ {
-		sub := "." // of streams
-		if i >= 0 {
-			sub = subName(byte(i))
-		}
-		entries, err := fs.ReadDir(d.root.FS(), sub)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove temporary objects: %w", err)
-		}
-		for _, e := range entries {
-			if len(e.Name()) != len(tempPrefix)+12 || !strings.HasPrefix(e.Name(), tempPrefix) {
-				continue
+// Temporary is what a killed writer has left.
+type Temporary struct {
+	Path string // in the store
+	Size int64  // bytes
+}
+
+// Temporaries goes through what killed writers have left: temporary files that nobody has written to
+// since the given time.
+func (d *Dir) Temporaries(before time.Time) iter.Seq2[Temporary, error] {
+	return func(yield func(Temporary, error) bool) {
+		for i := -1; i < 256; i++ {
+			sub := "." // of streams
+			if i >= 0 {
+				sub = subName(byte(i))
 			}
-			info, err := e.Info()
-			if err == nil && info.Mode().IsRegular() && info.ModTime().Before(before) {
-				err = d.root.Remove(sub + "/" + e.Name())
-			}
+			entries, err := fs.ReadDir(d.root.FS(), sub)
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("remove temporary objects: %w", err)
+				yield(Temporary{}, fmt.Errorf("list temporary objects: %w", err))
+				return
 			}
+			for _, e := range entries {
+				if len(e.Name()) != len(tempPrefix)+12 || !strings.HasPrefix(e.Name(), tempPrefix) {
+					continue
+				}
+				info, err := e.Info()
+				if err != nil || !info.Mode().IsRegular() || !info.ModTime().Before(before) {
+					continue // it is gone, or in use
+				}
+				if !yield(Temporary{path.Join(sub, e.Name()), info.Size()}, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// RemoveTemporaries removes [Dir.Temporaries].
+func (d *Dir) RemoveTemporaries(before time.Time) error {
+	for t, err := range d.Temporaries(before) {
+		if err != nil {
+			return err
+		}
+		if err := d.root.Remove(t.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove temporary object: %w", err)
 		}
 	}
 	return nil

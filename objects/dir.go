@@ -40,6 +40,16 @@ type Options struct {
 	// CompareExisting compares the content of objects that are there already also if nobody
 	// seems to have written to them since they were stored.
 	CompareExisting bool
+	// Claim, if not nil, is told the digest of everything that is put, before the store looks
+	// whether it has the object; an error ends the putting. By it others learn what must not
+	// be removed from now on. It is called by many goroutines at once.
+	Claim func(digest fsverity.Digest) error
+	// Elsewhere, if not nil, says whether an object that this store lacks need not be stored,
+	// because another store has it. It is called by many goroutines at once.
+	Elsewhere func(digest fsverity.Digest, size int64) (bool, error)
+	// Link lets Put make a hard link of the file, which from then on must not change, where its
+	// filesystem is the store's. Blocks are not shared then, nor is the mode set.
+	Link bool
 }
 
 // Dir is an open store.

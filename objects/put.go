@@ -27,7 +27,7 @@ func getBuffer() *[smallMax + 1]byte {
 // Stored says what Put did.
 type Stored struct {
 	Digest   fsverity.Digest
-	Existing bool // the store had the object
+	Existing bool // the store had the object, or another one has it
 }
 
 // Put stores the content of a regular file, which is open for reading and must have exactly
@@ -47,7 +47,14 @@ func (d *Dir) Put(ctx context.Context, f *os.File, size int64) (Stored, error) {
 	if int64(n) != size {
 		return Stored{}, fmt.Errorf("%w: its size is not %d bytes any more", ErrChanged, size)
 	}
-	return d.PutBytes(ctx, buf[:size])
+	digest, err := fsverity.Sum(d.opts.Algorithm, buf[:size])
+	if err != nil {
+		return Stored{}, err
+	}
+	if d.opts.Link {
+		return d.put(ctx, digest, content{file: f, size: size})
+	}
+	return d.put(ctx, digest, content{data: buf[:size], size: size})
 }
 
 // PutBytes stores data, which must not change meanwhile.
@@ -87,12 +94,17 @@ func (d *Dir) put(ctx context.Context, digest fsverity.Digest, c content) (Store
 	if err := ctx.Err(); err != nil {
 		return Stored{}, err
 	}
-	state, err := d.look(ctx, digest, c)
+	state, err := d.claim(ctx, digest, c)
 	if err != nil {
 		return Stored{}, err
 	}
 	if state == present {
 		return Stored{digest, true}, nil
+	}
+	if d.opts.Link && c.file != nil && state == absent {
+		if linked, err := d.link(ctx, c.file, digest); err != nil || linked {
+			return Stored{Digest: digest}, err
+		}
 	}
 	t, err := d.newTemp(digest)
 	if err != nil {
@@ -103,6 +115,25 @@ func (d *Dir) put(ctx context.Context, digest fsverity.Digest, c content) (Store
 		return Stored{}, fmt.Errorf("write object: %w", err)
 	}
 	return d.finish(ctx, t, digest, state == broken)
+}
+
+// claim claims an object and tells whether it needs to be stored: one that another store has is
+// as good as present.
+func (d *Dir) claim(ctx context.Context, digest fsverity.Digest, c content) (state, error) {
+	if d.opts.Claim != nil {
+		if err := d.opts.Claim(digest); err != nil {
+			return absent, err
+		}
+	}
+	state, err := d.look(ctx, digest, c)
+	if err != nil || state != absent || d.opts.Elsewhere == nil {
+		return state, err
+	}
+	elsewhere, err := d.opts.Elsewhere(digest, c.size)
+	if elsewhere {
+		state = present
+	}
+	return state, err
 }
 
 // PutReader stores everything that can be read from r. It is read once: more than a mebibyte
@@ -148,7 +179,7 @@ func (d *Dir) PutReader(ctx context.Context, r io.Reader) (Stored, error) {
 		return Stored{}, fmt.Errorf("write object: %w", err)
 	}
 	digest := h.Digest()
-	state, err := d.look(ctx, digest, content{file: t.File, size: size})
+	state, err := d.claim(ctx, digest, content{file: t.File, size: size})
 	if err != nil {
 		return Stored{}, err
 	}

@@ -132,6 +132,15 @@ func (d *Dir) name(t *temp, sub, path string, replace bool) error {
 
 func cloneFile(dst, src *os.File) error { return linux.Clone(dst, src) }
 
+// linkFile gives an open file a further name.
+func linkFile(f, dir *os.File, path string) error { return linux.Link(f, int(dir.Fd()), path) }
+
+// cannotLink knows the errors of files that cannot have a further name there: they are on another
+// filesystem, or have as many as they can, or may not be linked by this user.
+func cannotLink(err error) bool {
+	return errors.Is(err, unix.EXDEV) || errors.Is(err, unix.EMLINK) || errors.Is(err, unix.EPERM)
+}
+
 func setModTime(f *os.File, t time.Time) error { return linux.SetModTime(f, t) }
 
 func deviceOf(info fs.FileInfo) uint64 {

@@ -85,3 +85,7 @@ func (d *Dir) Sync() error {
 	}
 	return d.dir.Sync()
 }
+
+func linkFile(*os.File, *os.File, string) error { return errors.ErrUnsupported }
+
+func cannotLink(err error) bool { return errors.Is(err, errors.ErrUnsupported) }

@@ -37,11 +37,18 @@ var rows = []row{
 	{packages: []string{"fsverity"}, modules: []string{"golang.org/x/sync"}},
 	{packages: []string{"tree"}},
 	{packages: []string{"internal/treetest"}},
-	{packages: []string{"erofs", "dumpfile", "objects"}},
+	{
+		packages: []string{"erofs", "dumpfile", "objects", "splitstream"},
+		modules:  []string{"github.com/klauspost/compress"},
+	},
+	{packages: []string{"layer"}},
+	{packages: []string{"repository"}},
 	{
 		packages: []string{"mount"},
 		// A mount is made from open files: whoever holds a store and a tree opens them.
-		never: []string{"mount tree", "mount dumpfile", "mount objects"},
+		never: []string{
+			"mount tree", "mount dumpfile", "mount objects", "mount splitstream", "mount layer", "mount repository",
+		},
 	},
 	// What is shown on a terminal is the command's business, not the libraries'.
 	{packages: []string{"internal/progress"}, modules: []string{"golang.org/x/term"}},

@@ -1,0 +1,299 @@
+package repository
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/go-composefs/composefs/fsverity"
+)
+
+// CollectOptions say how garbage is collected. The zero value removes what is not needed, and gives
+// up at once if a program of composefs-rs has the repository open.
+type CollectOptions struct {
+	DryRun bool     // remove nothing
+	Roots  []string // images to keep besides those with names, as ResolveImage knows them
+	// Keep are further objects to keep, and images and streams with what they need.
+	Keep []fsverity.Digest
+	// Wait is how long to wait for programs of composefs-rs to close the repository.
+	Wait time.Duration
+	// Removed, if not nil, is told of each thing before it is removed, or would be in a dry run.
+	Removed func(Garbage)
+	// Jobs is how many images are read at once; 0 means GOMAXPROCS, but not more than 4.
+	Jobs int
+}
+
+// GarbageKind is what kind of thing is removed.
+type GarbageKind string
+
+// The kinds.
+const (
+	GarbageImage     GarbageKind = "image"     // an entry of images
+	GarbageStream    GarbageKind = "stream"    // an entry of streams
+	GarbageObject    GarbageKind = "object"    // an object, also that of an image or stream
+	GarbageLease     GarbageKind = "lease"     // a lease that nobody holds and that has expired
+	GarbageTemporary GarbageKind = "temporary" // what a killed process has left
+)
+
+// Garbage is a thing that is not needed.
+type Garbage struct {
+	Kind GarbageKind `json:"kind"`
+	Name string      `json:"name"` // digest, stream id, lease id or path in the repository
+	Size int64       `json:"size"` // bytes, of objects
+}
+
+// Collected sums up what a collection has removed, or would have in a dry run.
+type Collected struct {
+	Objects     int   `json:"objects"`
+	Bytes       int64 `json:"bytes"` // of the objects
+	Images      int   `json:"images"`
+	Streams     int   `json:"streams"`
+	Leases      int   `json:"leases"`
+	Temporaries int   `json:"temporaries"`
+	// Kept is how many objects are needed.
+	Kept int `json:"kept"`
+	// InUse are images without a name that are kept because somebody has them open: they are
+	// mounted, say.
+	InUse []fsverity.Digest `json:"in_use,omitempty"`
+}
+
+// Collect removes what no ref, no lease, no open image and no option keeps. Everybody else goes on
+// meanwhile, also with things that were not needed when it began. Only programs of composefs-rs must
+// not have the repository open: [ErrInUse] reports one, or another collection. If an image or stream
+// that is needed cannot be read nothing is removed, for nobody knows what it needs: then the error
+// names it.
+func (r *Repository) Collect(ctx context.Context, opts CollectOptions) (Collected, error) {
+	result, err := r.collect(ctx, opts)
+	if err != nil {
+		err = fmt.Errorf("collect garbage in %s: %w", r.path, err)
+	}
+	return result, err
+}
+
+func (r *Repository) collect(ctx context.Context, opts CollectOptions) (_ Collected, err error) {
+	if err := r.writable(); err != nil {
+		return Collected{}, err
+	}
+	leases, err := r.newLeaseDir()
+	if err != nil {
+		return Collected{}, err
+	}
+	defer leases.Close()
+	dir, err := r.root.Open(".")
+	if err != nil {
+		return Collected{}, err
+	}
+	defer dir.Close()
+	c := &collector{r: r, opts: opts, leases: leases, dir: dir, removed: map[int]struct{}{}}
+	if ok, err := tryLockByte(leases.lock, collectorByte, exclusive); err != nil || !ok {
+		return Collected{}, errors.Join(err, fmt.Errorf("%w: garbage is being collected", ErrInUse))
+	}
+	if c.set, err = listObjects(r.objects, r.meta.Algorithm); err != nil {
+		return Collected{}, err
+	}
+	c.marker = newMarker(c)
+	defer c.marker.Close()
+	if err := c.markAll(ctx); err != nil {
+		return Collected{}, err
+	}
+	if !opts.DryRun {
+		release, err := c.exclude(ctx)
+		if err != nil {
+			return Collected{}, err
+		}
+		defer func() { err = errors.Join(err, release()) }()
+		// What programs of composefs-rs have added until now.
+		if err := c.markAll(ctx); err != nil {
+			return Collected{}, err
+		}
+	}
+	err = c.sweep(ctx)
+	c.result.InUse = c.marker.inUse
+	return c.result, err
+}
+
+// collector is one collection.
+type collector struct {
+	r      *Repository
+	opts   CollectOptions
+	leases *leaseDir // with a lock description of its own
+	dir    *os.File  // likewise
+	set    *objectSet
+	marker *marker
+	// removed are the objects of entries that were removed, by their places in the set.
+	removed map[int]struct{}
+	result  Collected
+}
+
+// exclude takes the lock of the directory exclusively, so that no program of composefs-rs has the
+// repository open until release is called.
+func (c *collector) exclude(ctx context.Context) (release func() error, err error) {
+	lock := c.leases.lock
+	if err := lockByte(lock, shieldByte, exclusive); err != nil {
+		return nil, err
+	}
+	drop := func() error {
+		return errors.Join(dropFlock(c.dir), unlockByte(lock, wishByte), unlockByte(lock, shieldByte))
+	}
+	if err := lockByte(lock, wishByte, exclusive); err != nil {
+		return nil, errors.Join(err, drop())
+	}
+	// Transactions of this package see the wish and step aside.
+	for deadline := time.Now().Add(max(c.opts.Wait, minWait)); ; {
+		ok, err := tryFlock(c.dir, exclusive)
+		if ok {
+			break
+		}
+		if err == nil && time.Now().After(deadline) {
+			err = fmt.Errorf("%w: another program has it open", ErrInUse)
+		}
+		if err == nil {
+			err = sleep(ctx, retryInterval)
+		}
+		if err != nil {
+			return nil, errors.Join(err, drop())
+		}
+	}
+	if err := unlockByte(lock, shieldByte); err != nil {
+		return nil, errors.Join(err, drop())
+	}
+	return func() error {
+		// Who relies on this lock now has the shield.
+		return errors.Join(lockByte(lock, shieldByte, exclusive), drop())
+	}, nil
+}
+
+// minWait is how long transactions of this package may take to step aside.
+const minWait = time.Second
+
+// remove tells of a thing and, unless it is a dry run, removes it.
+func (c *collector) remove(g Garbage, remove func() error) error {
+	if c.opts.Removed != nil {
+		c.opts.Removed(g)
+	}
+	if !c.opts.DryRun {
+		if err := c.r.step("unlink " + string(g.Kind) + " " + g.Name); err != nil {
+			return err
+		}
+		if err := remove(); err != nil && !gone(err) {
+			return fmt.Errorf("remove %s %s: %w", g.Kind, g.Name, err)
+		}
+	}
+	switch g.Kind {
+	case GarbageImage:
+		c.result.Images++
+	case GarbageStream:
+		c.result.Streams++
+	case GarbageObject:
+		c.result.Objects++
+		c.result.Bytes += g.Size
+	case GarbageLease:
+		c.result.Leases++
+	case GarbageTemporary:
+		c.result.Temporaries++
+	}
+	return nil
+}
+
+// removeLeases removes the leases that do not count any more.
+func (c *collector) removeLeases() error {
+	now := time.Now()
+	for id, err := range c.r.leaseIDs() {
+		if err != nil {
+			return err
+		}
+		info, err := c.r.leaseInfo(id)
+		if gone(err) || err == nil && info.Live(now) {
+			continue
+		}
+		if c.opts.DryRun {
+			_ = c.remove(Garbage{Kind: GarbageLease, Name: id}, nil) // only counts
+			continue
+		}
+		removed := true
+		err = c.remove(Garbage{Kind: GarbageLease, Name: id}, func() error {
+			var err error
+			removed, err = c.r.removeLease(id, func(i LeaseInfo) bool { return i.Live(now) })
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if !removed {
+			c.result.Leases--
+		}
+	}
+	return nil
+}
+
+// removeTemporaries removes what killed processes have left half made.
+func (c *collector) removeTemporaries() error {
+	before := time.Now()
+	list, err := c.r.Leases()
+	if err != nil {
+		return err
+	}
+	for _, l := range list {
+		if l.Held && l.Created.Before(before) {
+			before = l.Created // its process may be writing them
+		}
+	}
+	for _, dir := range []string{".", leasesDir} {
+		if err := c.removeTemporariesIn(dir, before); err != nil {
+			return err
+		}
+	}
+	for temp, err := range c.r.objects.Temporaries(before) {
+		if err != nil {
+			return err
+		}
+		g := Garbage{Kind: GarbageTemporary, Name: objectsDir + "/" + temp.Path, Size: temp.Size}
+		if err := c.remove(g, func() error { return c.r.root.Remove(g.Name) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Names of files that are only there until they are renamed.
+var temporaryPrefixes = []string{tempLink, tempMeta, tempLease}
+
+func (c *collector) removeTemporariesIn(dir string, before time.Time) error {
+	entries, err := fs.ReadDir(c.r.root.FS(), dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !hasAnyPrefix(e.Name(), temporaryPrefixes) {
+			continue
+		}
+		info, err := e.Info()
+		if gone(err) || err == nil && !info.ModTime().Before(before) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		name := e.Name()
+		if dir != "." {
+			name = dir + "/" + name
+		}
+		if err := c.remove(Garbage{Kind: GarbageTemporary, Name: name}, func() error { return c.r.root.Remove(name) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func hasAnyPrefix(s string, prefixes []string) bool {
+	for _, p := range prefixes {
+		if strings.HasPrefix(s, p) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,210 @@
+package repository
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/go-composefs/composefs/fsverity"
+)
+
+func TestCollectRemovesWhatNoRefKeeps(t *testing.T) {
+	for _, alg := range []fsverity.Algorithm{fsverity.SHA256, fsverity.SHA512} {
+		t.Run(alg.String(), func(t *testing.T) {
+			r := newRepository(t, alg)
+			importFiles(t, r, files{"a": "only in one", "b": "in both"}, "one")
+			importFiles(t, r, files{"a": "in both", "b": "only in two"}, "deep/er/two")
+			if err := r.UntagImage("one"); err != nil {
+				t.Fatal(err)
+			}
+			var planned, removed []Garbage
+			dry := collect(t, r, CollectOptions{DryRun: true, Removed: func(g Garbage) { planned = append(planned, g) }})
+			wantHas(t, r, "only in one", true)
+			got := collect(t, r, CollectOptions{Removed: func(g Garbage) { removed = append(removed, g) }})
+			if diff := cmp.Diff(planned, removed); diff != "" {
+				t.Errorf("the dry run said something else than was done (-dry +done):\n%s", diff)
+			}
+			if diff := cmp.Diff(dry, got); diff != "" {
+				t.Errorf("the dry run counted otherwise (-dry +done):\n%s", diff)
+			}
+			if got.Objects != 2 || got.Images != 1 || got.Kept != 3 {
+				t.Errorf("removed %+v; want 2 objects, 1 image, and 3 kept", got)
+			}
+			wantHas(t, r, "only in one", false)
+			wantHas(t, r, "in both", true)
+			wantHas(t, r, "only in two", true)
+			if again := collect(t, r, CollectOptions{}); again.Objects != 0 || again.Kept != 3 {
+				t.Errorf("a second collection removed %+v", again)
+			}
+		})
+	}
+}
+
+func TestCollectKeepsWhatATransactionFoundThere(t *testing.T) {
+	r := newRepository(t, fsverity.SHA256)
+	importFiles(t, r, files{"a": "garbage soon"}, "old")
+	if err := r.UntagImage("old"); err != nil {
+		t.Fatal(err)
+	}
+	other := open(t, r.Path())
+	tx := begin(t, other)
+	digest := putFiles(t, tx, files{"a": "garbage soon", "b": "new"})
+	got := collect(t, r, CollectOptions{})
+	wantHas(t, r, "garbage soon", true)
+	wantHas(t, r, "new", true)
+	if got.Images != 1 {
+		t.Errorf("removed %+v, not the image that nobody needs", got)
+	}
+	if err := tx.TagImage("new", digest); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := collect(t, r, CollectOptions{}); got.Objects > 1 || got.Kept != 3 { // the canary may go
+		t.Errorf("after the commit it removed %+v", got)
+	}
+}
+
+func TestCollectKeepsAnImageThatIsOpen(t *testing.T) {
+	r := newRepository(t, fsverity.SHA256)
+	digest := importFiles(t, r, files{"a": "content"})
+	img, err := r.OpenImage(digest.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := collect(t, r, CollectOptions{})
+	if !slices.Equal(got.InUse, []fsverity.Digest{digest}) || got.Objects != 0 {
+		t.Errorf("removed %+v of an open image", got)
+	}
+	if err := img.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := collect(t, r, CollectOptions{}); got.Objects != 2 {
+		t.Errorf("removed %+v when it was closed, want both objects", got)
+	}
+}
+
+func TestLeaseKeepsAnImageUntilItExpires(t *testing.T) {
+	r := newRepository(t, fsverity.SHA256)
+	digest := importFiles(t, r, files{"a": "content"})
+	lease, err := r.NewLease(t.Context(), "test", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := lease.Keep(digest); err != nil {
+		t.Fatal(err)
+	}
+	if err := lease.Abandon(); err != nil {
+		t.Fatal(err)
+	}
+	if got := collect(t, r, CollectOptions{}); got.Objects != 0 {
+		t.Fatalf("removed %+v of a leased image", got)
+	}
+	if lease, err = r.OpenLease(t.Context(), lease.ID()); err != nil {
+		t.Fatal(err)
+	}
+	if err := lease.Extend(time.Nanosecond); err != nil {
+		t.Fatal(err)
+	}
+	if got := collect(t, r, CollectOptions{}); got.Objects != 0 {
+		t.Fatalf("removed %+v while a process held the lease", got)
+	}
+	if err := lease.Abandon(); err != nil {
+		t.Fatal(err)
+	}
+	if got := collect(t, r, CollectOptions{}); got.Objects != 2 || got.Leases != 1 {
+		t.Errorf("removed %+v, want both objects and the expired lease", got)
+	}
+}
+
+func TestCollectWaitsForProgramsOfTheOtherImplementation(t *testing.T) {
+	r := newRepository(t, fsverity.SHA256)
+	importFiles(t, r, files{"a": "content"})
+	// What cfsctl does when it opens a repository.
+	dir, err := os.Open(r.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_SH); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Collect(t.Context(), CollectOptions{}); !errors.Is(err, ErrInUse) {
+		t.Fatalf("got %v, want ErrInUse", err)
+	}
+	wantHas(t, r, "content", true)
+	if err := dir.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := collect(t, r, CollectOptions{}); got.Objects != 2 {
+		t.Errorf("removed %+v", got)
+	}
+}
+
+func TestTransactionKeepsTheOtherCollectorOut(t *testing.T) {
+	r := newRepository(t, fsverity.SHA256)
+	tx := begin(t, r)
+	dir, err := os.Open(r.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
+		t.Errorf("got the exclusive lock during a transaction: %v", err)
+	}
+	if err := tx.Abort(); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		t.Errorf("no exclusive lock after the transaction: %v", err)
+	}
+}
+
+func TestTransactionNoticesThatTheOtherCollectorRan(t *testing.T) {
+	r := newRepository(t, fsverity.SHA256)
+	tx := begin(t, r)
+	digest := putFiles(t, tx, files{"a": "content"})
+	if err := tx.TagImage("name", digest); err != nil {
+		t.Fatal(err)
+	}
+	// A collector of this package comes, and the other one is faster.
+	leases, err := r.newLeaseDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer leases.Close()
+	if err := errors.Join(lockByte(leases.lock, shieldByte, exclusive), lockByte(leases.lock, wishByte, exclusive)); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.Open(r.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	for object, err := range r.objects.All() {
+		if err == nil {
+			err = r.root.Remove(objectsDir + "/" + object.ObjectPath())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(dir.Close(), unlockByte(leases.lock, wishByte), unlockByte(leases.lock, shieldByte)); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(t.Context()); !errors.Is(err, ErrCollected) {
+		t.Errorf("commit: %v, want ErrCollected", err)
+	}
+	if _, err := r.ResolveImage("name"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("the ref is there: %v", err)
+	}
+}

@@ -1,0 +1,265 @@
+package repository
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/go-composefs/composefs/fsverity"
+)
+
+// marker finds out what is needed, from the roots on. What it has marked once stays so: it can be
+// asked again and again, and looks only at what is new.
+type marker struct {
+	c      *collector
+	leases leaseReader
+
+	imageObjects  map[fsverity.Digest]struct{} // objects that are images, by the entries
+	streamObjects map[fsverity.Digest]struct{}
+
+	mu    sync.Mutex
+	seen  map[fsverity.Digest]struct{} // images and streams that were marked, or will be
+	queue []root
+	inUse []fsverity.Digest
+}
+
+// root is an image or stream to be marked with all it needs.
+type root struct {
+	digest fsverity.Digest
+	why    string // for errors
+	// must is false for what only leases list: it may not be complete yet.
+	must bool
+}
+
+func newMarker(c *collector) *marker {
+	return &marker{
+		c: c, leases: leaseReader{r: c.r, open: map[string]*openLease{}},
+		seen: map[fsverity.Digest]struct{}{},
+	}
+}
+
+func (m *marker) Close() error { return m.leases.Close() }
+
+// markAll marks all that is needed now.
+func (c *collector) markAll(ctx context.Context) error {
+	m := c.marker
+	if err := m.readEntries(); err != nil {
+		return err
+	}
+	if err := m.findRoots(); err != nil {
+		return err
+	}
+	for _, name := range c.opts.Roots {
+		digest, err := c.r.ResolveImage(name)
+		if err != nil {
+			return err
+		}
+		m.need(digest, "the image "+name, true)
+	}
+	for _, digest := range c.opts.Keep {
+		m.need(digest, "an object to keep", false)
+	}
+	if err := m.drain(ctx); err != nil {
+		return err
+	}
+	if err := m.findInUse(); err != nil {
+		return err
+	}
+	return m.drain(ctx)
+}
+
+// readEntries reads which objects are images and streams.
+func (m *marker) readEntries() error {
+	var err error
+	if m.imageObjects, err = entryObjects(m.c.r.images()); err != nil {
+		return err
+	}
+	m.streamObjects, err = entryObjects(m.c.r.streams())
+	return err
+}
+
+func entryObjects(l links) (map[fsverity.Digest]struct{}, error) {
+	entries, err := l.entries()
+	if err != nil {
+		return nil, err
+	}
+	set := make(map[fsverity.Digest]struct{}, len(entries))
+	for _, e := range entries {
+		if e.err == nil {
+			set[e.digest] = struct{}{}
+		}
+	}
+	return set, nil
+}
+
+// findRoots marks what leases list and queues what refs name. The leases come first: who is
+// missing there has ended, and its refs are there.
+func (m *marker) findRoots() error {
+	err := m.leases.refresh(func(digest fsverity.Digest) { m.need(digest, "a lease", false) })
+	if err != nil {
+		return err
+	}
+	for _, l := range []links{m.c.r.images(), m.c.r.streams()} {
+		refs, err := l.refs()
+		if err != nil {
+			return err
+		}
+		for _, ref := range refs {
+			if ref.err != nil {
+				return ref.err
+			}
+			digest, err := l.entry(ref.target)
+			if err != nil {
+				return fmt.Errorf("%w: the %s %s has lost its entry: %w", ErrCorrupt, l.what, ref.name, err)
+			}
+			m.needRoot(root{digest, l.what + " " + ref.name, true}, l.dir == "images")
+		}
+	}
+	return nil
+}
+
+// needRoot queues an image or stream, also if its entry came after entries were read.
+func (m *marker) needRoot(r root, image bool) {
+	set := m.streamObjects
+	if image {
+		set = m.imageObjects
+	}
+	set[r.digest] = struct{}{}
+	m.need(r.digest, r.why, r.must)
+}
+
+// need marks an object, and queues it if it is an image or stream.
+func (m *marker) need(digest fsverity.Digest, why string, must bool) {
+	m.c.set.mark(digest)
+	_, image := m.imageObjects[digest]
+	_, stream := m.streamObjects[digest]
+	if !image && !stream {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.seen[digest]; !ok {
+		m.seen[digest] = struct{}{}
+		m.queue = append(m.queue, root{digest, why, must})
+	}
+}
+
+// pending says whether drain has something to do.
+func (m *marker) pending() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.queue) > 0
+}
+
+// drain reads what is queued, and what that leads to.
+func (m *marker) drain(ctx context.Context) error {
+	jobs := m.c.opts.Jobs
+	if jobs <= 0 {
+		jobs = min(4, runtime.GOMAXPROCS(0))
+	}
+	for m.pending() {
+		m.mu.Lock()
+		queue := m.queue
+		m.queue = nil
+		m.mu.Unlock()
+		g, ctx := errgroup.WithContext(ctx)
+		g.SetLimit(jobs)
+		for _, next := range queue {
+			if ctx.Err() != nil {
+				break
+			}
+			g.Go(func() error { return m.follow(ctx, next) })
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// follow marks what an image or stream needs.
+func (m *marker) follow(ctx context.Context, next root) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	var err error
+	if _, ok := m.imageObjects[next.digest]; ok {
+		err = m.followImage(next.digest)
+	}
+	if _, ok := m.streamObjects[next.digest]; ok && err == nil {
+		err = m.followStream(next)
+	}
+	if err != nil && (next.must || !gone(err)) {
+		return fmt.Errorf("%s: %s: %w", next.why, next.digest, err)
+	}
+	return nil
+}
+
+func (m *marker) followImage(digest fsverity.Digest) error {
+	img, err := m.c.r.openImage(digest)
+	if err != nil {
+		return err
+	}
+	defer img.Close()
+	for ref, err := range img.objectRefs() {
+		if err != nil {
+			return err
+		}
+		m.c.set.mark(ref.Digest)
+	}
+	return nil
+}
+
+func (m *marker) followStream(next root) error {
+	s, err := m.c.r.openStream(next.digest)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	for digest := range s.References() {
+		m.need(digest, next.why, next.must)
+	}
+	for _, ref := range s.NamedRefs() {
+		m.need(ref.Digest, next.why, next.must)
+	}
+	return nil
+}
+
+// findInUse marks the images without a name that somebody has open: above all the kernel, for a
+// mount, in whatever namespace.
+func (m *marker) findInUse() error {
+	for digest := range m.imageObjects {
+		if i := m.c.set.find(digest); i < 0 || m.c.set.marked(i) {
+			continue
+		}
+		inUse, err := m.c.r.inUse(digest)
+		if err != nil {
+			return err
+		}
+		if inUse {
+			m.inUse = append(m.inUse, digest)
+			m.need(digest, "an image in use", true)
+		}
+	}
+	return nil
+}
+
+// inUse says whether somebody has an image open, or nobody can tell.
+func (r *Repository) inUse(digest fsverity.Digest) (bool, error) {
+	f, err := r.objects.OpenObject(digest)
+	if gone(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	open, err := isOpenElsewhere(f)
+	if err != nil {
+		open = true // a filesystem that does not tell, or the image of another user
+	}
+	return open, errors.Join(f.Close())
+}

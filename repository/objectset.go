@@ -1,0 +1,83 @@
+package repository
+
+import (
+	"bytes"
+	"sort"
+	"sync/atomic"
+
+	"github.com/go-composefs/composefs/fsverity"
+	"github.com/go-composefs/composefs/objects"
+)
+
+// objectSet is the objects of a store at one time, and marks on them. Marking is safe for concurrent
+// use. It takes the length of a digest and a bit for each object.
+type objectSet struct {
+	size  int      // of a digest in bytes
+	sums  []byte   // all digests, sorted
+	start [257]int // where those begin that begin with a byte; the last is their number
+	marks []atomic.Uint32
+}
+
+// listObjects reads the names of the objects in a directory.
+func listObjects(dir *objects.Dir, alg fsverity.Algorithm) (*objectSet, error) {
+	s := &objectSet{size: alg.Hash.Size()}
+	last := -1
+	for digest, err := range dir.All() {
+		if err != nil {
+			return nil, err
+		}
+		if digest.Hash() != alg.Hash {
+			continue // of another algorithm: not the repository's
+		}
+		at := len(s.sums)
+		s.sums = digest.Append(s.sums)
+		for b := int(s.sums[at]); last < b; {
+			last++
+			s.start[last] = at / s.size
+		}
+	}
+	for last < 256 {
+		last++
+		s.start[last] = s.count()
+	}
+	s.marks = make([]atomic.Uint32, (s.count()+31)/32)
+	return s, nil
+}
+
+func (s *objectSet) count() int { return len(s.sums) / s.size }
+
+// digest returns the i-th one.
+func (s *objectSet) digest(i int) fsverity.Digest {
+	digest, _ := fsverity.DigestFromBytes(s.sums[i*s.size : (i+1)*s.size]) // the length is right
+	return digest
+}
+
+// find returns the place of a digest, or -1.
+func (s *objectSet) find(digest fsverity.Digest) int {
+	var buf [64]byte
+	sum := digest.Append(buf[:0])
+	if len(sum) != s.size {
+		return -1
+	}
+	from, to := s.start[sum[0]], s.start[int(sum[0])+1]
+	i := from + sort.Search(to-from, func(i int) bool {
+		return bytes.Compare(s.sums[(from+i)*s.size:(from+i+1)*s.size], sum) >= 0
+	})
+	if i < to && bytes.Equal(s.sums[i*s.size:(i+1)*s.size], sum) {
+		return i
+	}
+	return -1
+}
+
+// mark marks a digest and says whether it is in the set and was not marked.
+func (s *objectSet) mark(digest fsverity.Digest) bool {
+	i := s.find(digest)
+	if i < 0 {
+		return false
+	}
+	bit := uint32(1) << (i % 32)
+	return s.marks[i/32].Or(bit)&bit == 0
+}
+
+// marked says whether the i-th digest is.
+func (s *objectSet) marked(i int) bool { return s.marks[i/32].Load()&(1<<(i%32)) != 0 }
