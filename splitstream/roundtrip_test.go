@@ -122,19 +122,13 @@ func randomPieces(t testing.TB, rnd *rand.Rand, alg fsverity.Algorithm, n int) (
 // chunks returns the pieces that a splitstream has, inline ones joined.
 func chunks(t testing.TB, r *splitstream.Reader, objects store) []piece {
 	t.Helper()
-	var pieces []piece
-	for c, err := range r.Chunks() {
-		if err != nil {
-			t.Fatal(err)
-		}
-		last := len(pieces) - 1
-		switch {
-		case !c.Object.IsZero():
-			pieces = append(pieces, piece{objects[c.Object], c.Object})
-		case last >= 0 && pieces[last].object.IsZero():
-			pieces[last].content = append(pieces[last].content, c.Inline...)
-		default:
-			pieces = append(pieces, piece{content: bytes.Clone(c.Inline)})
+	pieces, err := inMemory(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range pieces {
+		if !p.object.IsZero() {
+			pieces[i].content = objects[p.object]
 		}
 	}
 	return pieces

@@ -20,6 +20,9 @@ func (s *Reader) WriteTo(w io.Writer, open func(fsverity.Digest) (io.ReadCloser,
 			return n, fmt.Errorf("reassemble at byte %d: %w", n, err)
 		}
 		if c.Object.IsZero() {
+			if int64(len(c.Inline)) > s.info.size-n {
+				return n, fmt.Errorf("reassemble at byte %d: %w", n, s.tooLong())
+			}
 			m, err := w.Write(c.Inline)
 			n += int64(m)
 			if err != nil {
@@ -60,9 +63,13 @@ func (s *Reader) copyObject(w io.Writer, d fsverity.Digest, room int64,
 	}
 	switch more, err := io.ReadFull(r, buf[:1]); {
 	case more > 0:
-		return n, corruptf("stream", s.info.stream.start, "it is longer than its size of %d", s.info.size)
+		return n, s.tooLong()
 	case err != io.EOF:
 		return n, err
 	}
 	return n, nil
+}
+
+func (s *Reader) tooLong() error {
+	return corruptf("stream", s.info.stream.start, "objects and inline bytes are more than its size of %d", s.info.size)
 }
