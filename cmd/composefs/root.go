@@ -84,6 +84,7 @@ func (a *app) rootCommand() *cobra.Command {
 		&cobra.Group{ID: groupBuild, Title: "Make images"},
 		&cobra.Group{ID: groupInspect, Title: "Look into images"},
 		&cobra.Group{ID: groupMount, Title: "Use images"},
+		&cobra.Group{ID: groupRepository, Title: "Keep images in a repository"},
 		&cobra.Group{ID: groupOther, Title: "More"},
 	)
 	help := a.helpCommand()
@@ -99,16 +100,18 @@ func (a *app) rootCommand() *cobra.Command {
 	add(groupInspect, a.lsCommand(), a.statCommand(), a.catCommand(), a.dumpCommand(),
 		a.objectsCommand(), a.diffCommand(), a.checkCommand())
 	add(groupMount, a.mountCommand(), a.umountCommand(), a.mountsCommand(), a.exportCommand())
+	add(groupRepository, a.repositoryCommands()...)
 	add(groupOther, a.doctorCommand(), a.versionCommand(), a.completionCommand(), a.manCommand(), help)
 	return root
 }
 
 // The groups of commands in the help.
 const (
-	groupBuild   = "build"
-	groupInspect = "inspect"
-	groupMount   = "mount"
-	groupOther   = "other"
+	groupBuild      = "build"
+	groupInspect    = "inspect"
+	groupMount      = "mount"
+	groupRepository = "repository"
+	groupOther      = "other"
 )
 
 // usageArgs makes what a command finds wrong with its arguments a usage error.
