@@ -114,7 +114,7 @@ func (d *decoder) fill() (bool, error) {
 	switch {
 	case n > 0: // an error comes again
 		return true, nil
-	case err == io.EOF:
+	case errors.Is(err, io.EOF) && d.file.err == nil:
 		return false, nil
 	}
 	return false, d.explain(err)
@@ -157,7 +157,7 @@ func (s *sectionReader) Read(p []byte) (int, error) {
 
 // readError returns the error of a read at offset that should have given more bytes.
 func readError(err error, offset int64) error {
-	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return corruptf("file", offset, "it ends too early")
 	}
 	return fmt.Errorf("read splitstream at byte %d: %w", offset, err)

@@ -298,3 +298,38 @@ func TestFilesThatCannotBeReadAreNotCorrupt(t *testing.T) {
 		}
 	}
 }
+
+// sparse is a file that begins with some bytes and goes on with zeros.
+type sparse []byte
+
+func (s sparse) ReadAt(p []byte, offset int64) (int, error) {
+	clear(p)
+	if offset < int64(len(s)) {
+		copy(p, s[offset:])
+	}
+	return len(p), nil
+}
+
+func TestLargeFilesCannotTakeMoreRefsThanTheLimit(t *testing.T) {
+	const limit, far = 1 << 22, 1 << 30
+	for _, n := range []uint64{limit, limit + 1} {
+		file := raw{edit: func(b []byte) []byte { return poke(48, far)(poke(56, far+32*n)(b)) }}.file()
+		r, err := splitstream.Open(sparse(file), 1<<40, splitstream.ReaderOptions{})
+		if n > limit {
+			if !errors.Is(err, splitstream.ErrUnsupported) || !strings.Contains(err.Error(), "4194305 object_refs, the limit is 4194304") {
+				t.Errorf("%d refs: %v", n, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		count := uint64(0)
+		for range r.References() {
+			count++
+		}
+		if count != n {
+			t.Errorf("%d refs, want %d", count, n)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -233,4 +234,24 @@ func TestScratchFileChangesNothing(t *testing.T) {
 	if files = 0; len(write(t, opts, pieces[1:])) > 4<<20 || files != 0 {
 		t.Error("a scratch file for a small stream")
 	}
+}
+
+func TestOneReaderServesManyGoroutines(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(9, 9))
+	pieces, objects := randomPieces(t, rnd, fsverity.SHA256, 40)
+	r := open(t, write(t, splitstream.WriterOptions{}, pieces), splitstream.ReaderOptions{})
+	var want []byte
+	for _, p := range pieces {
+		want = append(want, p.content...)
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			var b bytes.Buffer
+			if _, err := r.WriteTo(&b, objects.open); err != nil || !bytes.Equal(b.Bytes(), want) {
+				t.Errorf("%d bytes, want %d: %v", b.Len(), len(want), err)
+			}
+		})
+	}
+	wg.Wait()
 }

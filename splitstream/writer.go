@@ -136,9 +136,6 @@ func (w *Writer) NamedRef(name string, d fsverity.Digest) {
 	}
 }
 
-// Size returns how many bytes the reassembled stream has so far.
-func (w *Writer) Size() int64 { return w.info.size }
-
 // Finish writes the splitstream to dst, returns its size in bytes, and ends the Writer's life,
 // also on error. It does not close dst.
 func (w *Writer) Finish(dst io.Writer) (n int64, err error) {

@@ -50,7 +50,7 @@ func (s *Reader) copyObject(w io.Writer, d fsverity.Digest, room int64,
 	if err != nil {
 		return 0, err
 	}
-	defer r.Close() //nolint:errcheck // nothing was written to it
+	defer r.Close()
 	buf, ok := copyBuffers.Get().(*[128 << 10]byte)
 	if !ok {
 		panic("splitstream: not a buffer in the pool")
