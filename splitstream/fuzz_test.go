@@ -15,7 +15,7 @@ import (
 
 // fuzzAlloc is what reading a small file may take, in bytes: the decoder's window, which it
 // holds twice, refs and names.
-const fuzzAlloc = 128 << 20
+const fuzzAlloc = 64 << 20
 
 // FuzzReader holds what is accepted to being written and read again without a change.
 func FuzzReader(f *testing.F) {

@@ -16,20 +16,21 @@ const (
 
 	// maxRefs bounds each table of refs: 256 MiB of SHA-512 digests.
 	maxRefs = 1 << 22
-	// maxNamed bounds the decompressed named refs, in bytes. An image has about a hundred
-	// bytes for each layer.
+	// maxNames bounds the named refs, and maxNamed their text, in bytes. An image has one of
+	// about a hundred bytes for each layer.
+	maxNames = 1 << 16
 	maxNamed = 4 << 20
 )
 
 // A headerLayout says where the fields of a header are.
 type headerLayout struct {
-	info, flags, magic, version, hash, blockBits int
+	info, magic, version, hash, blockBits int
 }
 
 var (
-	normalHeader = headerLayout{magic: 0, version: 11, flags: 12, hash: 14, blockBits: 15, info: 16}
+	normalHeader = headerLayout{magic: 0, version: 11, hash: 14, blockBits: 15, info: 16}
 	// oldHeader is of bootc until 1.15, whose compiler was free to reorder the fields.
-	oldHeader = headerLayout{info: 0, flags: 16, magic: 18, version: 29, hash: 30, blockBits: 31}
+	oldHeader = headerLayout{info: 0, magic: 18, version: 29, hash: 30, blockBits: 31}
 )
 
 // A span is where a section is: its first byte and the one after its last, from the start of

@@ -50,7 +50,11 @@ func parseNamed(text string, section span, streams refTable) ([]NamedRef, error)
 		at := int64(len(text) - len(rest))
 		return &CorruptError{"named_refs", section.start, at, fmt.Sprintf(format, args...)}
 	}
-	refs := make([]NamedRef, 0, strings.Count(text, "\x00"))
+	count := strings.Count(text, "\x00")
+	if count > maxNames {
+		return nil, unsupportedf(section.start, "%d named refs, the limit is %d", count, maxNames)
+	}
+	refs := make([]NamedRef, 0, count)
 	for rest := text; rest != ""; {
 		record, after, ok := strings.Cut(rest, "\x00")
 		if !ok {

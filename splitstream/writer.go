@@ -131,8 +131,8 @@ func (w *Writer) NamedRef(name string, d fsverity.Digest) {
 		w.named = map[string]int{}
 	}
 	w.named[name] = index
-	if w.text += len(name) + len("4194303:\x00"); w.text > maxNamed {
-		w.fail(fmt.Errorf("%w: more than %d bytes of named refs", ErrUnsupported, maxNamed))
+	if w.text += len(name) + len("4194303:\x00"); w.text > maxNamed || len(w.named) > maxNames {
+		w.fail(fmt.Errorf("%w: more than %d named refs, or of %d bytes", ErrUnsupported, maxNames, maxNamed))
 	}
 }
 

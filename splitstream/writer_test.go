@@ -34,7 +34,12 @@ func TestMistakesOfTheCallerAreReportedByFinish(t *testing.T) {
 		{"name with NUL", splitstream.WriterOptions{}, func(w *writer) { w.NamedRef("a\x00b", d) }, `"a\x00b"`},
 		{"name that is not UTF-8", splitstream.WriterOptions{}, func(w *writer) { w.NamedRef("\xff", d) }, "UTF-8"},
 		{"name with two meanings", splitstream.WriterOptions{}, func(w *writer) { w.NamedRef("a", d); w.NamedRef("a", other) }, "twice"},
-		{"too long a name", splitstream.WriterOptions{}, func(w *writer) { w.NamedRef(strings.Repeat("x", 5<<20), d) }, "bytes of named refs"},
+		{"too long a name", splitstream.WriterOptions{}, func(w *writer) { w.NamedRef(strings.Repeat("x", 5<<20), d) }, "more than 65536 named refs, or of 4194304 bytes"},
+		{"too many names", splitstream.WriterOptions{}, func(w *writer) {
+			for i := range 1<<16 + 1 {
+				w.NamedRef(fmt.Sprint(i), d)
+			}
+		}, "more than 65536 named refs"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := splitstream.NewWriter(test.opts)
