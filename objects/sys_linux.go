@@ -28,6 +28,13 @@ func (d *Dir) stat(path string) (found, error) {
 	}, nil
 }
 
+func (d *Dir) unlink(path string) error {
+	if err := unix.Unlinkat(int(d.dir.Fd()), path, 0); err != nil {
+		return &fs.PathError{Op: "unlink", Path: path, Err: err}
+	}
+	return nil
+}
+
 // descriptor is an open file without what an os.File needs: objects are compared by the ten
 // thousand.
 type descriptor int

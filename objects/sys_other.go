@@ -23,6 +23,8 @@ func (d *Dir) openExisting(path string) (*os.File, error) { return d.root.Open(p
 
 func (d *Dir) openFile(path string) (*os.File, error) { return d.root.Open(path) }
 
+func (d *Dir) unlink(path string) error { return d.root.Remove(path) }
+
 // readOnce reads a file that should have size bytes into buf, which has room for more.
 func readOnce(f *os.File, buf []byte, _ int) (int, error) {
 	n, err := f.ReadAt(buf, 0)

@@ -1,8 +1,10 @@
 package repository
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"sync"
@@ -85,14 +87,30 @@ func (d *leaseDir) passGate(digest fsverity.Digest) error {
 	return unlockByte(d.lock, at)
 }
 
-// changeLinks makes links while no collector removes any.
+// changeLinks makes links while no collector removes any, and stamps that.
 func (d *leaseDir) changeLinks(change func() error) error {
 	d.links.Lock()
 	defer d.links.Unlock()
 	if err := lockByte(d.lock, linksByte, shared); err != nil {
 		return err
 	}
-	return errors.Join(change(), unlockByte(d.lock, linksByte))
+	err := change()
+	var stamp [stampSize]byte
+	_, _ = rand.Read(stamp[:]) // never fails
+	_, errStamp := d.lock.WriteAt(stamp[:], 0)
+	return errors.Join(err, errStamp, unlockByte(d.lock, linksByte))
+}
+
+// stampSize is how many bytes the lock file holds: random ones, which tell a collector by being
+// others than before that links were made. It need not read all links then to know that none were.
+const stampSize = 16
+
+// stamp returns the bytes of the lock file.
+func (d *leaseDir) stamp() (stamp [stampSize]byte, err error) {
+	if _, err = d.lock.ReadAt(stamp[:], 0); errors.Is(err, io.EOF) {
+		err = nil // nobody has made links yet
+	}
+	return stamp, err
 }
 
 // gateOf returns the byte that stands for the digest's directory of objects.

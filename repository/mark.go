@@ -17,6 +17,7 @@ import (
 type marker struct {
 	c      *collector
 	leases leaseReader
+	stamp  [stampSize]byte // of the links, when refs were read
 
 	imageObjects  map[fsverity.Digest]struct{} // objects that are images, by the entries
 	streamObjects map[fsverity.Digest]struct{}
@@ -50,7 +51,8 @@ func (c *collector) markAll(ctx context.Context) error {
 	if err := m.readEntries(); err != nil {
 		return err
 	}
-	if err := m.findRoots(); err != nil {
+	// Programs of composefs-rs do not stamp what they change.
+	if err := errors.Join(m.findLeased(), m.findRefs()); err != nil {
 		return err
 	}
 	for _, name := range c.opts.Roots {
@@ -96,11 +98,28 @@ func entryObjects(l links) (map[fsverity.Digest]struct{}, error) {
 	return set, nil
 }
 
-// findRoots marks what leases list and queues what refs name. The leases come first: who is
-// missing there has ended, and its refs are there.
-func (m *marker) findRoots() error {
-	err := m.leases.refresh(func(digest fsverity.Digest) { m.need(digest, "a lease", false) })
-	if err != nil {
+// findNew marks and queues what leases and refs have got since the last time. The leases come first:
+// who is missing there has ended, and its refs are there.
+func (m *marker) findNew() error {
+	if err := m.findLeased(); err != nil {
+		return err
+	}
+	stamp, err := m.c.leases.stamp()
+	if err != nil || stamp == m.stamp {
+		return err
+	}
+	return m.findRefs()
+}
+
+// findLeased marks what leases list.
+func (m *marker) findLeased() error {
+	return m.leases.refresh(func(digest fsverity.Digest) { m.need(digest, "a lease", false) })
+}
+
+// findRefs queues what refs name.
+func (m *marker) findRefs() error {
+	var err error
+	if m.stamp, err = m.c.leases.stamp(); err != nil {
 		return err
 	}
 	for _, l := range []links{m.c.r.images(), m.c.r.streams()} {

@@ -113,7 +113,7 @@ func (c *collector) behindGate(ctx context.Context, digest fsverity.Digest, do f
 		if err := lockByte(c.leases.lock, at, exclusive); err != nil {
 			return err
 		}
-		err := c.marker.findRoots()
+		err := c.marker.findNew()
 		pending := c.marker.pending()
 		if err == nil && !pending {
 			err = do()
@@ -167,13 +167,13 @@ func (c *collector) removeObject(i int) error {
 		return nil
 	}
 	digest := c.set.digest(i)
-	info, err := c.r.objects.Stat(digest)
+	size, err := c.r.objects.Size(digest)
 	if gone(err) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("remove object %s: %w", digest, err)
 	}
-	g := Garbage{Kind: GarbageObject, Name: digest.String(), Size: info.Size()}
-	return c.remove(g, func() error { return c.r.root.Remove(objectsDir + "/" + digest.ObjectPath()) })
+	g := Garbage{Kind: GarbageObject, Name: digest.String(), Size: size}
+	return c.remove(g, func() error { return c.r.objects.Remove(digest) })
 }

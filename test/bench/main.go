@@ -48,7 +48,7 @@ func main() {
 	flag.StringVar(&doc, "doc", "", "Markdown `file` in which the table is replaced")
 	flag.IntVar(&cpus, "cpus", 2, "`number` of CPUs to run on")
 	flag.BoolVar(&b.quick, "quick", false, "small inputs and few runs: compares outputs, measures nothing worth noting")
-	flag.StringVar(&rows, "rows", "", "`pattern` of rows to run: start, mount, read, dump, million, full, fresh")
+	flag.StringVar(&rows, "rows", "", "`pattern` of rows to run: start, mount, read, dump, million, full, fresh, collect")
 	flag.StringVar(&hashDir, "hash-alone", "", "only read and hash the files of a `directory` (the harness calls itself so)")
 	flag.Parse()
 
@@ -105,6 +105,7 @@ func (b *bench) main(doc string, cpus int) error {
 		{"million", b.millionEntries},
 		{"full", b.fullStore},
 		{"fresh", b.freshStore},
+		{"collect", b.collection},
 	} {
 		if !b.rows.MatchString(row.name) {
 			continue
