@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-composefs/composefs/fsverity"
@@ -21,9 +23,11 @@ type CollectOptions struct {
 	Keep []fsverity.Digest
 	// Wait is how long to wait for programs of composefs-rs to close the repository.
 	Wait time.Duration
-	// Removed, if not nil, is told of each thing before it is removed, or would be in a dry run.
+	// Removed, if not nil, is told of each thing before it is removed, or would be in a dry run:
+	// by one goroutine at a time, objects in no order.
 	Removed func(Garbage)
-	// Jobs is how many images are read at once; 0 means GOMAXPROCS, but not more than 4.
+	// Jobs is how many images are read, and objects removed, at once; 0 means GOMAXPROCS, but
+	// not more than 4.
 	Jobs int
 }
 
@@ -126,7 +130,17 @@ type collector struct {
 	marker *marker
 	// removed are the objects of entries that were removed, by their places in the set.
 	removed map[int]struct{}
-	result  Collected
+
+	mu     sync.Mutex
+	result Collected
+}
+
+// jobs is how much is done at once.
+func (c *collector) jobs() int {
+	if c.opts.Jobs > 0 {
+		return c.opts.Jobs
+	}
+	return min(4, runtime.GOMAXPROCS(0))
 }
 
 // exclude takes the lock of the directory exclusively, so that no program of composefs-rs has the
@@ -172,9 +186,7 @@ const minWait = time.Second
 
 // remove tells of a thing and, unless it is a dry run, removes it.
 func (c *collector) remove(g Garbage, remove func() error) error {
-	if c.opts.Removed != nil {
-		c.opts.Removed(g)
-	}
+	c.count(g)
 	if !c.opts.DryRun {
 		if err := c.r.step("unlink " + string(g.Kind) + " " + g.Name); err != nil {
 			return err
@@ -182,6 +194,16 @@ func (c *collector) remove(g Garbage, remove func() error) error {
 		if err := remove(); err != nil && !gone(err) {
 			return fmt.Errorf("remove %s %s: %w", g.Kind, g.Name, err)
 		}
+	}
+	return nil
+}
+
+// count counts a thing, and tells of it.
+func (c *collector) count(g Garbage) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.opts.Removed != nil {
+		c.opts.Removed(g)
 	}
 	switch g.Kind {
 	case GarbageImage:
@@ -196,7 +218,6 @@ func (c *collector) remove(g Garbage, remove func() error) error {
 	case GarbageTemporary:
 		c.result.Temporaries++
 	}
-	return nil
 }
 
 // removeLeases removes the leases that do not count any more.

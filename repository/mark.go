@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -21,6 +20,8 @@ type marker struct {
 
 	imageObjects  map[fsverity.Digest]struct{} // objects that are images, by the entries
 	streamObjects map[fsverity.Digest]struct{}
+
+	busy sync.Mutex // held by who marks what is new, during the sweep
 
 	mu    sync.Mutex
 	seen  map[fsverity.Digest]struct{} // images and streams that were marked, or will be
@@ -174,19 +175,33 @@ func (m *marker) pending() bool {
 	return len(m.queue) > 0
 }
 
+// complete says whether everything is marked that anybody needs until now. If it is not, or that is
+// just being found out, catchUp does the rest.
+func (m *marker) complete() (bool, error) {
+	if !m.busy.TryLock() {
+		return false, nil
+	}
+	defer m.busy.Unlock()
+	err := m.findNew()
+	return err == nil && !m.pending(), err
+}
+
+// catchUp marks what was new.
+func (m *marker) catchUp(ctx context.Context) error {
+	m.busy.Lock()
+	defer m.busy.Unlock()
+	return m.drain(ctx)
+}
+
 // drain reads what is queued, and what that leads to.
 func (m *marker) drain(ctx context.Context) error {
-	jobs := m.c.opts.Jobs
-	if jobs <= 0 {
-		jobs = min(4, runtime.GOMAXPROCS(0))
-	}
 	for m.pending() {
 		m.mu.Lock()
 		queue := m.queue
 		m.queue = nil
 		m.mu.Unlock()
 		g, ctx := errgroup.WithContext(ctx)
-		g.SetLimit(jobs)
+		g.SetLimit(m.c.jobs())
 		for _, next := range queue {
 			if ctx.Err() != nil {
 				break

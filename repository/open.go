@@ -6,10 +6,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"github.com/go-composefs/composefs/erofs"
 	"github.com/go-composefs/composefs/fsverity"
+	"github.com/go-composefs/composefs/internal/atomicfile"
 	"github.com/go-composefs/composefs/objects"
 )
 
@@ -234,3 +236,19 @@ const (
 	leasesDir     = "leases"
 	quarantineDir = "quarantine"
 )
+
+// replaceFile writes a file of the repository, which appears complete or not at all.
+func (r *Repository) replaceFile(name string, data []byte) error {
+	if err := r.step("write " + name); err != nil {
+		return err
+	}
+	f, err := atomicfile.Create(filepath.Join(r.path, name), 0o644)
+	if err != nil {
+		return err
+	}
+	defer f.Abort()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	return f.Commit()
+}

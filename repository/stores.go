@@ -1,7 +1,6 @@
 package repository
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"slices"
 
 	"github.com/go-composefs/composefs/fsverity"
-	"github.com/go-composefs/composefs/internal/atomicfile"
 	"github.com/go-composefs/composefs/objects"
 )
 
@@ -153,15 +151,7 @@ func (r *Repository) setStores(stores []string) error {
 		return err
 	}
 	// The list is there before the feature, so that a crash leaves a repository that opens.
-	f, err := atomicfile.Create(filepath.Join(r.path, storesName), 0o644)
-	if err != nil {
-		return err
-	}
-	defer f.Abort()
-	if _, err := io.Copy(f, bytes.NewReader(append(data, '\n'))); err != nil {
-		return err
-	}
-	if err := f.Commit(); err != nil {
+	if err := r.replaceFile(storesName, append(data, '\n')); err != nil {
 		return err
 	}
 	if slices.Contains(r.meta.Features.Incompatible, FeatureStores) {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/go-composefs/composefs/fsverity"
 )
 
@@ -22,10 +24,14 @@ func (c *collector) sweep(ctx context.Context) error {
 	if err := c.sweepEntries(ctx, c.r.streams(), GarbageStream); err != nil {
 		return err
 	}
+	// Removing a file is waiting for the disk, mostly.
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(c.jobs())
 	for b := range 256 {
-		if err := c.sweepDirectory(ctx, b); err != nil {
-			return err
-		}
+		g.Go(func() error { return c.sweepDirectory(gctx, b) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
 	}
 	for i := range c.set.count() {
 		if c.set.marked(i) {
@@ -113,18 +119,15 @@ func (c *collector) behindGate(ctx context.Context, digest fsverity.Digest, do f
 		if err := lockByte(c.leases.lock, at, exclusive); err != nil {
 			return err
 		}
-		err := c.marker.findNew()
-		pending := c.marker.pending()
-		if err == nil && !pending {
+		complete, err := c.marker.complete()
+		if err == nil && complete {
 			err = do()
 		}
-		if err = errors.Join(err, unlockByte(c.leases.lock, at)); err != nil {
+		if err = errors.Join(err, unlockByte(c.leases.lock, at)); err != nil || complete {
 			return err
 		}
-		if !pending {
-			return nil
-		}
-		if err := c.marker.drain(ctx); err != nil { // takes longer than the gate may be shut
+		// What is new is read with the gate open, for it may take a while.
+		if err := c.marker.catchUp(ctx); err != nil {
 			return err
 		}
 	}

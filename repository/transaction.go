@@ -96,11 +96,21 @@ func (t *Transaction) Put(ctx context.Context, f *os.File, size int64) (fsverity
 }
 
 // Use makes sure that an object is there and stays. It is [ErrNotFound] if it is not.
-func (t *Transaction) Use(digest fsverity.Digest) error {
+func (t *Transaction) Use(digest fsverity.Digest) error { return t.use(digest, -1) }
+
+// use is Use for an object of a size, unless that is negative.
+func (t *Transaction) use(digest fsverity.Digest, size int64) error {
 	if err := t.lease.claim(digest); err != nil {
 		return err
 	}
-	ok, err := t.r.Has(digest)
+	got, err := t.r.objects.Size(digest)
+	if err == nil && (size < 0 || got == size) {
+		return nil
+	}
+	if err != nil && !gone(err) {
+		return err
+	}
+	ok, err := t.r.storedElsewhere(digest, size)
 	if err == nil && !ok {
 		err = fmt.Errorf("object %s: %w", digest, ErrNotFound)
 	}

@@ -56,8 +56,26 @@ type ScanOptions struct {
 	Algorithm fsverity.Algorithm
 
 	Sink     ObjectSink // nil: digests are computed and nothing is stored
+	Cache    FileCache  // nil: every file is read
 	Progress Progress   // nil: nobody is told
 	Jobs     int        // files at once; 0 means GOMAXPROCS
+}
+
+// FileState is what changes when a file does.
+type FileState struct {
+	ID           FileID
+	Size         uint64 // bytes
+	Mtime, Ctime Timespec
+}
+
+// FileCache remembers the digests of files, so that those that have not changed are not read again.
+// Its methods are called by several goroutines at once, and only for external files.
+type FileCache interface {
+	// Lookup returns the digest of a file that has this state, if it is known and, where there
+	// is an ObjectSink, that has the object.
+	Lookup(state FileState) (fsverity.Digest, bool)
+	// Remember is told what a file has that was read.
+	Remember(state FileState, digest fsverity.Digest)
 }
 
 // ObjectSink stores the contents of external files.

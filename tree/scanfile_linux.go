@@ -23,14 +23,12 @@ const (
 
 // fileState is what tells a file that is at rest.
 type fileState struct {
-	id           FileID
-	size         uint64
-	mtime, ctime Timespec
-	mode         uint16
+	FileState
+	mode uint16
 }
 
 func stateOf(st *unix.Statx_t) fileState {
-	return fileState{idOf(st), st.Size, timeOf(st.Mtime), timeOf(st.Ctime), st.Mode}
+	return fileState{FileState{idOf(st), st.Size, timeOf(st.Mtime), timeOf(st.Ctime)}, st.Mode}
 }
 
 func timeOf(t unix.StatxTimestamp) Timespec { return Timespec{t.Sec, t.Nsec} }
@@ -102,7 +100,7 @@ func (s *scanner) content(ctx context.Context, w *scanWorker, d *dirNode, e *Ent
 	n := e.Inode
 	done := int64(0)
 	switch {
-	case n.IsRegular() && n.Size > 0:
+	case n.IsRegular() && n.Size > 0 && !s.cached(w, n):
 		if err := s.data(ctx, w, d, e, fd); err != nil {
 			return err
 		}
@@ -123,6 +121,16 @@ func (s *scanner) content(ctx context.Context, w *scanWorker, d *dirNode, e *Ent
 		s.opts.Progress.Add(1, done)
 	}
 	return nil
+}
+
+// cached sets the digest of a file that need not be read.
+func (s *scanner) cached(w *scanWorker, n *Inode) bool {
+	if s.opts.Cache == nil || s.inline(n) {
+		return false
+	}
+	var ok bool
+	n.Digest, ok = s.opts.Cache.Lookup(stateOf(&w.stat).FileState)
+	return ok
 }
 
 // data reads a regular file that is not empty.
@@ -149,6 +157,9 @@ func (s *scanner) data(ctx context.Context, w *scanWorker, d *dirNode, e *Entry,
 	}
 	if stateOf(&w.stat) != stateOf(&w.after) || errors.Is(readErr, fsverity.ErrSize) {
 		return s.failed("read", d, e.Name, ErrChanged)
+	}
+	if readErr == nil && s.opts.Cache != nil && !s.inline(n) {
+		s.opts.Cache.Remember(stateOf(&w.stat).FileState, n.Digest)
 	}
 	return s.failed("read", d, e.Name, readErr)
 }
