@@ -194,17 +194,32 @@ func (l links) set(at, target string) error {
 	// A directory that is empty may be removed before the link is in it.
 	err := fs.ErrNotExist
 	for attempt := 0; errors.Is(err, fs.ErrNotExist) && attempt < 100; attempt++ {
-		if err := l.r.step("mkdir " + path.Dir(at)); err != nil {
-			return err
+		if err = l.makeDir(path.Dir(at)); err == nil {
+			err = l.makeLink(at, target)
 		}
-		if err := l.r.root.MkdirAll(path.Dir(at), 0o755); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		if err := l.r.step("symlink " + at); err != nil {
-			return err
-		}
-		err = l.r.root.Symlink(target, at)
 	}
+	return err
+}
+
+func (l links) makeDir(dir string) error {
+	if err := l.r.step("mkdir " + dir); err != nil {
+		return err
+	}
+	err := l.r.root.MkdirAll(dir, 0o755)
+	if errors.Is(err, fs.ErrExist) {
+		if info, err := l.r.root.Stat(dir); err != nil || info.IsDir() {
+			return err // it came, and perhaps went, meanwhile
+		}
+	}
+	return err
+}
+
+// makeLink makes a symbolic link in a directory that is there.
+func (l links) makeLink(at, target string) error {
+	if err := l.r.step("symlink " + at); err != nil {
+		return err
+	}
+	err := l.r.root.Symlink(target, at)
 	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}

@@ -51,8 +51,8 @@ func (r *Repository) untag(l links, name string) error {
 		return fmt.Errorf("remove %s %s: %w", l.what, name, err)
 	}
 	for _, dir := range dirs {
-		// Directories that it has left empty are gone; the one above them tells so.
-		if err := r.syncDir(dir); !gone(err) {
+		// Directories that it has left empty are gone.
+		if err := r.syncDir(dir); err != nil && !gone(err) {
 			return err
 		}
 	}

@@ -360,7 +360,8 @@ func (t *Transaction) syncRefs() error {
 	dirs := t.r.images().dirs(slices.Collect(maps.Keys(t.imageRefs)))
 	dirs = append(dirs, t.r.streams().dirs(slices.Collect(maps.Keys(t.streamRefs)))...)
 	for _, dir := range dirs {
-		if err := t.r.syncDir(dir); err != nil {
+		// One that is gone was empty: somebody has removed the ref again.
+		if err := t.r.syncDir(dir); err != nil && !gone(err) {
 			return err
 		}
 	}
