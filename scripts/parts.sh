@@ -20,10 +20,12 @@ part() {
 	fi
 }
 have() { local program; for program; do [ -x "$peers/$program" ] || command -v "$program" || return 1; done; }
+runs() { "$peers/$1" --version || "$1" --version; }
 
 part root 'not root, or not allowed to mount' \
 	unshare -m sh -c 'mount -t tmpfs none /mnt'
 part peers 'make peers did not arrive' have mkcomposefs composefs-info mount.composefs
+part cfsctl 'make peers had no cargo to build it with, or failed' runs cfsctl
 part mkfs 'no mkfs.erofs (make peers) or mkfs.btrfs (make deps)' have mkfs.erofs mkfs.btrfs
 part fsck 'no fsck.erofs: make peers' have fsck.erofs dump.erofs
 part fsverity 'no fsverity: make deps' have fsverity

@@ -14,7 +14,8 @@ import (
 )
 
 // Missing skips the test because part of the environment is absent, or fails it if
-// COMPOSEFS_REQUIRE names the part: root, peers, mkfs, fsck, vm, rootless or shared.
+// COMPOSEFS_REQUIRE names the part: root, peers, cfsctl, mkfs, fsck, vm, rootless or
+// shared.
 func Missing(t testing.TB, part, why string) {
 	t.Helper()
 	if slices.Contains(strings.Split(os.Getenv("COMPOSEFS_REQUIRE"), ","), part) {
@@ -50,6 +51,8 @@ func Peer(t testing.TB, program string) string {
 		part = "mkfs"
 	case "fsck.erofs", "dump.erofs":
 		part = "fsck"
+	case "cfsctl":
+		part = "cfsctl"
 	}
 	Missing(t, part, program+" is not installed (see the Makefile's target peers)")
 	return ""
