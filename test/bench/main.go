@@ -34,8 +34,9 @@ type bench struct {
 	quick bool
 	rows  *regexp.Regexp // names of those to run
 
-	runs []result
-	bars []bar
+	aside int // how many directories were set aside
+	runs  []result
+	bars  []bar
 }
 
 func main() {
@@ -44,11 +45,11 @@ func main() {
 	var cpus int
 	flag.StringVar(&b.peers, "peers", "build/peers", "`directory` of the peers, see scripts/peers.sh")
 	flag.StringVar(&b.bin, "bin", "bin", "`directory` of our programs")
-	flag.StringVar(&b.dir, "dir", "build/bench", "`directory` for inputs and outputs, about 12 GB on a disk's filesystem")
+	flag.StringVar(&b.dir, "dir", "build/bench", "`directory` for inputs and outputs, about 45 GB on a disk's filesystem")
 	flag.StringVar(&doc, "doc", "", "Markdown `file` in which the table is replaced")
 	flag.IntVar(&cpus, "cpus", 2, "`number` of CPUs to run on")
 	flag.BoolVar(&b.quick, "quick", false, "small inputs and few runs: compares outputs, measures nothing worth noting")
-	flag.StringVar(&rows, "rows", "", "`pattern` of rows to run: start, mount, read, dump, million, full, fresh, collect")
+	flag.StringVar(&rows, "rows", "", "`pattern` of rows to run: start, mount, read, dump, million, full, fresh, import, scrub, collect")
 	flag.StringVar(&hashDir, "hash-alone", "", "only read and hash the files of a `directory` (the harness calls itself so)")
 	flag.Parse()
 
@@ -82,6 +83,9 @@ func (b *bench) main(doc string, cpus int) error {
 	if err := os.MkdirAll(b.dir, 0o755); err != nil {
 		return err
 	}
+	if err := b.removeAside(); err != nil { // of a run that was ended
+		return err
+	}
 	// Children inherit the affinity of the thread that starts them, so this one starts them all.
 	runtime.LockOSThread()
 	where, err := pin(cpus)
@@ -105,6 +109,8 @@ func (b *bench) main(doc string, cpus int) error {
 		{"million", b.millionEntries},
 		{"full", b.fullStore},
 		{"fresh", b.freshStore},
+		{"import", b.imports},
+		{"scrub", b.scrub},
 		{"collect", b.collection},
 	} {
 		if !b.rows.MatchString(row.name) {
