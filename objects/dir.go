@@ -63,6 +63,7 @@ type Dir struct {
 	noVerity   atomic.Bool      // the filesystem has refused to enable fs-verity
 	noUnnamed  atomic.Bool      // and to make files without a name
 	noClone    atomic.Bool      // and to share blocks
+	noCopy     atomic.Bool      // and to copy files by itself
 	foreign    sync.Map         // devices (uint64) whose files cannot share blocks with the store
 	beforeStep func(step string) error
 }

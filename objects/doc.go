@@ -15,9 +15,10 @@
 //
 // # Promises
 //
-// What is hashed is what is stored: small files are read once, into memory; larger ones are
-// hashed again as they are copied, or, where the filesystem shares blocks, the copy is. An
-// object has no name until it is complete, whatever fails meanwhile.
+// What is hashed is what is stored: small files are read once, into memory; larger ones share their
+// blocks with the object where the filesystem can do that, else the kernel copies them, else they are
+// read and written; then the copy is hashed again. An object has no name until it is complete,
+// whatever fails meanwhile.
 //
 // Objects are durable after [Dir.Sync], which a writer of images calls once, before the image
 // appears. What a power failure leaves of objects before that, and what has been damaged by

@@ -36,7 +36,10 @@ func TestFaultAtAnyStep(t *testing.T) {
 			for _, named := range []bool{false, true} {
 				for _, before := range []string{"nothing", "a broken object"} {
 					t.Run(fmt.Sprintf("%s of %d, named %v, over %s", way, size, named, before), func(t *testing.T) {
-						faultAtAnyStep(t, put, size, named, before == "a broken object")
+						faultAtAnyStep(t, put, size, named, before == "a broken object", "write")
+						if way == "file" && size > smallMax {
+							faultAtAnyStep(t, put, size, named, before == "a broken object", "copy")
+						}
 					})
 				}
 			}
@@ -44,7 +47,7 @@ func TestFaultAtAnyStep(t *testing.T) {
 	}
 }
 
-func faultAtAnyStep(t *testing.T, put func(*testing.T, *Dir, []byte) (Stored, error), size int, named, broken bool) {
+func faultAtAnyStep(t *testing.T, put func(*testing.T, *Dir, []byte) (Stored, error), size int, named, broken bool, fill string) {
 	data := pattern(size)
 	digest, err := fsverity.Sum(fsverity.SHA256, data)
 	if err != nil {
@@ -56,6 +59,7 @@ func faultAtAnyStep(t *testing.T, put func(*testing.T, *Dir, []byte) (Stored, er
 		d := openStore(t, Options{Verity: VerityTry})
 		d.noUnnamed.Store(named)
 		d.noClone.Store(true)
+		d.noCopy.Store(fill != "copy")
 		path := filepath.Join(d.Path(), digest.ObjectPath())
 		if broken {
 			if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil {
@@ -104,7 +108,7 @@ func faultAtAnyStep(t *testing.T, put func(*testing.T, *Dir, []byte) (Stored, er
 			t.Errorf("after a fault in %s: the store has %q", failed, got)
 		}
 	}
-	want := []string{"open", "write", "chmod", "reopen", "enable"}
+	want := []string{"open", fill, "chmod", "reopen", "enable"}
 	if !broken {
 		want = append(want, "mkdir")
 	}
@@ -137,19 +141,22 @@ func TestFileThatChangesWhileItIsStored(t *testing.T) {
 		"longer":  func(path string) error { return os.Truncate(path, size+1) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := openStore(t, Options{})
-			f := tempFile(t, pattern(size))
-			d.beforeStep = func(step string) error {
-				if step == "open" {
-					return change(f.Name())
+			for _, byKernel := range []bool{false, true} {
+				d := openStore(t, Options{})
+				d.noCopy.Store(!byKernel)
+				f := tempFile(t, pattern(size))
+				d.beforeStep = func(step string) error {
+					if step == "open" {
+						return change(f.Name())
+					}
+					return nil
 				}
-				return nil
-			}
-			if _, err := d.Put(t.Context(), f, size); !errors.Is(err, ErrChanged) {
-				t.Errorf("error is %v", err)
-			}
-			if got := files(t, d); len(got) != 0 {
-				t.Errorf("the store has %q", got)
+				if _, err := d.Put(t.Context(), f, size); !errors.Is(err, ErrChanged) {
+					t.Errorf("error is %v", err)
+				}
+				if got := files(t, d); len(got) != 0 {
+					t.Errorf("the store has %q", got)
+				}
 			}
 		})
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"syscall"
 
@@ -26,12 +27,15 @@ func (d *Dir) fill(ctx context.Context, t *temp, c content, want fsverity.Digest
 		_, err := t.Write(c.data)
 		return err
 	}
-	cloned, err := d.clone(t, c.file)
+	copied, err := d.clone(t, c.file)
+	if err == nil && !copied {
+		copied, err = d.copyRanges(t, c)
+	}
 	if err != nil {
 		return err
 	}
 	var got fsverity.Digest
-	if cloned {
+	if copied {
 		got, err = fsverity.File(ctx, t, c.size, d.hashing(want.Hash()))
 	} else {
 		got, err = fsverity.File(ctx, copier{c.file, t, c.size}, c.size, d.hashing(want.Hash()))
@@ -73,6 +77,37 @@ func (d *Dir) clone(t *temp, f *os.File) (bool, error) {
 		d.noClone.Store(true)
 	}
 	return false, nil // whatever the reason, copying tells if it is a real one
+}
+
+// copyRanges has the kernel copy the file, or on network filesystems the server, and leaves holes as they
+// are.
+func (d *Dir) copyRanges(t *temp, c content) (bool, error) {
+	if d.noCopy.Load() {
+		return false, nil
+	}
+	if err := d.step("copy"); err != nil {
+		return false, err
+	}
+	switch err := copyFile(t.File, c.file, c.size); {
+	case err == nil:
+		info, err := c.file.Stat()
+		if err == nil && info.Size() != c.size {
+			err = ErrChanged
+		}
+		if err != nil {
+			return false, err
+		}
+		return true, t.endAt(c.size)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return false, ErrChanged
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return false, err
+	default:
+		// Between these filesystems it cannot; if the file is the reason, copying by
+		// reading tells.
+		d.noCopy.Store(true)
+		return false, t.Truncate(0)
+	}
 }
 
 // copier is a file that is copied as it is read, every byte once.

@@ -139,6 +139,26 @@ func (d *Dir) name(t *temp, sub, path string, replace bool) error {
 
 func cloneFile(dst, src *os.File) error { return linux.Clone(dst, src) }
 
+// copyFile copies the data of a file of size bytes into an empty one. It uses a description of its own
+// to look for holes, for the file's offset is its owner's.
+func copyFile(dst, src *os.File, size int64) error {
+	fd, err := linux.Reopen(int(src.Fd()), unix.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	own := os.NewFile(uintptr(fd), src.Name())
+	defer own.Close()
+	for extent, err := range linux.DataExtents(own, size) {
+		if err == nil {
+			err = linux.CopyRange(dst, own, extent.Offset, extent.Length)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // linkFile gives an open file a further name.
 func linkFile(f, dir *os.File, path string) error { return linux.Link(f, int(dir.Fd()), path) }
 

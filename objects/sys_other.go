@@ -88,6 +88,8 @@ func (d *Dir) Sync() error {
 	return d.dir.Sync()
 }
 
+func copyFile(*os.File, *os.File, int64) error { return errors.ErrUnsupported }
+
 func linkFile(*os.File, *os.File, string) error { return errors.ErrUnsupported }
 
 func cannotLink(err error) bool { return errors.Is(err, errors.ErrUnsupported) }
