@@ -4,6 +4,7 @@
 # program is skipped with a reason, unless COMPOSEFS_REQUIRE says otherwise (docs/testing.md).
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
+here=$(dirname "$(realpath "$0")")
 
 # program and the Debian package that has it
 needs='
@@ -21,6 +22,13 @@ setfacl acl
 setfattr attr
 xz xz-utils
 '
+to_build='' # cfsctl with cargo, see peer-cfsctl.sh
+if "$here/peer-cfsctl.sh" -b 2>/dev/null; then
+	to_build=yes
+	needs+='clang clang
+pkg-config pkg-config
+'
+fi
 missing=() packages=()
 while read -r program package; do
 	[ -n "$program" ] || continue
@@ -33,6 +41,10 @@ done <<<"$needs"
 if [ ! -e /usr/include/stdlib.h ]; then
 	missing+=(stdlib.h)
 	packages+=(libc6-dev)
+fi
+if [ -n "$to_build" ] && [ ! -e /usr/include/openssl/ssl.h ]; then
+	missing+=(openssl/ssl.h)
+	packages+=(libssl-dev)
 fi
 if [ ! -r /usr/share/keyrings/debian-archive-keyring.gpg ]; then
 	missing+=(debian-archive-keyring.gpg)

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# peers.sh - fetch the other implementation and the EROFS tools for tests and benchmarks:
+# peers.sh - fetch the other implementations and the EROFS tools for tests and benchmarks:
 # Debian's packages composefs and erofs-utils, with the libraries they need, unpacked into a
-# directory of their own.
+# directory of their own; and cfsctl of composefs-rs, where cargo can build it.
 #
 #   peers.sh DIR [SUITE [PACKAGE...]]     (default: forky composefs erofs-utils)
 #
 # DIR/root gets the files; DIR/bin a wrapper for every program of the packages, which runs it
-# with its own loader and libraries. A DIR that is complete already is left as it is.
+# with its own loader and libraries, or a link to cfsctl. What is there already is left as it is.
 set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 # shellcheck source=scripts/private-apt.sh
@@ -18,8 +18,14 @@ suite=${2:-forky}
 shift $(($# < 2 ? $# : 2))
 [ $# -gt 0 ] || set -- composefs erofs-utils
 
+# Without cfsctl the rest is good for most: its tests are skipped then, or fail if it must be there.
+build_cfsctl() { "$here/peer-cfsctl.sh" "$dir/bin" || true; }
+
 stamp=$dir/complete
-[ "$(cat "$stamp" 2>/dev/null)" != "$suite $*" ] || exit 0
+if [ "$(cat "$stamp" 2>/dev/null)" = "$suite $*" ]; then
+	build_cfsctl
+	exit 0
+fi
 for tool in apt-get dpkg-deb; do
 	command -v $tool >/dev/null || { echo "peers: needs $tool: the peers are Debian packages" >&2; exit 1; }
 done
@@ -47,4 +53,5 @@ done | sed -nE 's,^\./(usr/s?bin/[^/]+)$,\1,p' | while read -r prog; do
 	chmod 755 "$dir/bin/$name"
 done
 printf '%s\n' "$suite $*" >"$stamp"
+build_cfsctl
 echo "peers: $(cd "$dir/bin" && echo *) in $dir/bin" >&2
