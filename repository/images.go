@@ -109,7 +109,33 @@ func (r *Repository) OpenImage(name string) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open image %s: %w", name, err)
 	}
+	// A collector that looked before it was open is done with it behind the gate.
+	if err := r.passGate(digest); err != nil {
+		return nil, errors.Join(fmt.Errorf("open image %s: %w", name, err), img.Close())
+	}
+	if _, err := r.images().entry(digest.String()); err != nil {
+		return nil, errors.Join(err, img.Close())
+	}
 	return img, nil
+}
+
+// passGate is leaseDir.passGate for who only reads. Without a lock file no collector was at work when the
+// image was opened. Who may not open that file, because the repository is another user's, may find an image
+// that is being removed, and then lacks its objects.
+func (r *Repository) passGate(digest fsverity.Digest) error {
+	lock, err := r.root.Open(lockName)
+	if gone(err) || errors.Is(err, os.ErrPermission) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	d := leaseDir{r: r, lock: lock}
+	if err := d.passGate(digest); !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	return nil
 }
 
 func (r *Repository) openImage(digest fsverity.Digest) (*Image, error) {

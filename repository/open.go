@@ -178,7 +178,9 @@ func (r *Repository) Close() error {
 		errs = append(errs, r.objects.Close())
 	}
 	for _, s := range r.stores {
-		errs = append(errs, s.dir.Close())
+		if s.dir != nil {
+			errs = append(errs, s.dir.Close())
+		}
 	}
 	if r.leaseDir.leaseDir != nil {
 		errs = append(errs, r.leaseDir.Close())

@@ -118,10 +118,6 @@ func (x *racer) pick(ctx context.Context, digest fsverity.Digest) error {
 // whole reads an image and closes it. While it is open all of it must be there.
 func (x *racer) whole(img *Image) (err error) {
 	defer func() { err = errors.Join(err, img.Close()) }()
-	// Opening and the collector's last look can cross; from then on the image's name is gone.
-	if _, err := x.r.ResolveImage(img.Digest.String()); err != nil {
-		return err
-	}
 	refs, err := img.Objects()
 	if err != nil {
 		return err
