@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -81,11 +82,11 @@ func create(path string, meta Meta, verity bool) (bool, error) {
 		return false, err
 	}
 	for _, e := range entries {
-		if e.Name() == "lost+found" {
-			continue
-		}
-		if e.Name() != objectsDir || !isEmptyDir(filepath.Join(path, objectsDir)) {
-			return false, fmt.Errorf("there is a %s: %w", e.Name(), syscall.ENOTEMPTY)
+		switch name := e.Name(); {
+		case name == "lost+found", name == objectsDir && isEmptyDir(filepath.Join(path, objectsDir)):
+		case strings.HasPrefix(name, tempMeta): // of a process that was killed
+		default:
+			return false, fmt.Errorf("there is a %s: %w", name, syscall.ENOTEMPTY)
 		}
 	}
 	root, err := os.OpenRoot(path)

@@ -31,9 +31,10 @@ func newScene(t *testing.T) *scene {
 		t: t, program: buildProgram(t),
 		original: filepath.Join(dir, "original"), repo: filepath.Join(dir, "repo"), small: filepath.Join(dir, "small"),
 	}
-	old := filepath.Join(dir, "old")
+	old, gone := filepath.Join(dir, "old"), filepath.Join(dir, "gone")
 	for path, data := range map[string]string{
 		filepath.Join(old, "shared"): strings.Repeat("shared", 100), filepath.Join(old, "own"): strings.Repeat("own", 100),
+		filepath.Join(gone, "a"): strings.Repeat("garbage", 100), filepath.Join(gone, "b"): strings.Repeat("rubbish", 100),
 		filepath.Join(s.small, "shared"): strings.Repeat("shared", 100), filepath.Join(s.small, "new"): strings.Repeat("new", 100),
 		filepath.Join(s.small, "sub", "large"): strings.Repeat("large", 1<<20),
 	} {
@@ -47,7 +48,7 @@ func newScene(t *testing.T) *scene {
 	s.must("init", "--repo", s.original, "--insecure")
 	s.must("import", "--repo", s.original, old, "old")
 	// Garbage: an image that nothing names any more.
-	s.must("import", "--repo", s.original, s.program, "gone")
+	s.must("import", "--repo", s.original, gone, "gone")
 	s.must("rm", "--repo", s.original, "gone")
 	s.reset()
 	s.must("import", "--repo", s.repo, s.small, "new")
