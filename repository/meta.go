@@ -37,8 +37,7 @@ type Meta struct {
 	Features  Features           `json:"features"`
 	Formats   *Formats           `json:"erofs_formats,omitempty"`
 
-	// others are fields of later versions, kept when the file is written again.
-	others map[string]json.RawMessage
+	others fields // of other versions
 }
 
 // Features are names of what a program must know: all of Incompatible to use the repository, of
@@ -47,12 +46,16 @@ type Features struct {
 	Compatible         []string `json:"compatible"`
 	ReadOnlyCompatible []string `json:"read-only-compatible"`
 	Incompatible       []string `json:"incompatible"`
+
+	others fields
 }
 
 // Formats are the image formats that a repository's images are made in.
 type Formats struct {
 	Default int   `json:"default"`
 	Extra   []int `json:"extra,omitempty"`
+
+	others fields
 }
 
 // known are the features that this package honours.
@@ -80,17 +83,42 @@ func newMeta(alg fsverity.Algorithm, format erofs.Format) (Meta, error) {
 
 // parseMeta reads meta.json.
 func parseMeta(data []byte) (Meta, error) {
-	var m Meta
-	if err := json.Unmarshal(data, &m); err != nil {
-		return Meta{}, fmt.Errorf("%s: %w: %w", metaName, ErrCorrupt, err)
+	m, err := decodeMeta(data)
+	if errors.Is(err, ErrIncompatible) {
+		return Meta{}, fmt.Errorf("%s: %w", metaName, err)
 	}
-	if err := json.Unmarshal(data, &m.others); err != nil {
+	if err != nil {
 		return Meta{}, fmt.Errorf("%s: %w: %w", metaName, ErrCorrupt, err)
-	}
-	for _, field := range []string{"version", "algorithm", "features", "erofs_formats"} {
-		delete(m.others, field)
 	}
 	return m, m.check()
+}
+
+func decodeMeta(data []byte) (Meta, error) {
+	var m Meta
+	var err error
+	if m.others, err = parseFields(data); err != nil {
+		return Meta{}, err
+	}
+	// The version first: fields of a later one may have other meanings.
+	if _, err := m.others.take("version", &m.Version); err != nil {
+		return Meta{}, err
+	}
+	if m.Version > metaVersion {
+		return Meta{}, fmt.Errorf("%w: version %d, %d is known", ErrIncompatible, m.Version, metaVersion)
+	}
+	var algorithm string
+	if _, err := m.others.take("algorithm", &algorithm); err != nil {
+		return Meta{}, err
+	}
+	m.Algorithm, err = fsverity.ParseAlgorithm(algorithm)
+	if err != nil || m.Algorithm.String() != algorithm { // no short name
+		return Meta{}, fmt.Errorf("%w: algorithm %q", ErrIncompatible, algorithm)
+	}
+	if _, err := m.others.take("features", &m.Features); err != nil {
+		return Meta{}, err
+	}
+	_, err = m.others.take("erofs_formats", &m.Formats)
+	return m, err
 }
 
 // check refuses what this package cannot use at all.
@@ -98,8 +126,6 @@ func (m *Meta) check() error {
 	switch {
 	case m.Version < 1:
 		return fmt.Errorf("%s: %w: version %d", metaName, ErrCorrupt, m.Version)
-	case m.Version > metaVersion:
-		return fmt.Errorf("%s: %w: version %d, %d is known", metaName, ErrIncompatible, m.Version, metaVersion)
 	case m.Algorithm != fsverity.SHA256 && m.Algorithm != fsverity.SHA512:
 		return fmt.Errorf("%s: %w: algorithm %v", metaName, ErrIncompatible, m.Algorithm)
 	}
@@ -148,27 +174,15 @@ func (m *Meta) Format() erofs.Format {
 // encode returns the file's bytes: the fields in composefs-rs's order, indented by two spaces, then
 // those unknown here, and a newline.
 func (m *Meta) encode() ([]byte, error) {
-	c := *m
-	for _, list := range []*[]string{
-		&c.Features.Compatible, &c.Features.ReadOnlyCompatible, &c.Features.Incompatible,
-	} {
-		if *list == nil {
-			*list = []string{} // an empty array, not null
-		}
-	}
-	data, err := json.Marshal(c)
-	if err != nil {
-		return nil, fmt.Errorf("write %s: %w", metaName, err)
-	}
-	if len(m.others) > 0 {
-		others, err := json.Marshal(m.others)
-		if err != nil {
-			return nil, fmt.Errorf("write %s: %w", metaName, err)
-		}
-		data = append(append(data[:len(data)-1], ','), others[1:]...)
+	data, err := json.Marshal(m)
+	if err == nil {
+		data, err = m.others.add(data)
 	}
 	var out bytes.Buffer
-	if err := json.Indent(&out, data, "", "  "); err != nil {
+	if err == nil {
+		err = json.Indent(&out, data, "", "  ")
+	}
+	if err != nil {
 		return nil, fmt.Errorf("write %s: %w", metaName, err)
 	}
 	out.WriteByte('\n')
