@@ -16,7 +16,6 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"github.com/go-composefs/composefs/erofs"
 	"github.com/go-composefs/composefs/fsverity"
 	"github.com/go-composefs/composefs/internal/testenv"
 	"github.com/go-composefs/composefs/splitstream"
@@ -211,12 +210,11 @@ func TestCfsctlFindsRepositoriesOfThisPackageInitialized(t *testing.T) {
 }
 
 func TestSameDirectoryHasSameImageAsWithCfsctl(t *testing.T) {
-	formats := map[string]erofs.Format{"0": erofs.FormatV0, "1": erofs.FormatV1, "2": erofs.FormatV2}
 	bothAlgorithms(t, func(t *testing.T, alg fsverity.Algorithm) {
 		dir := rootfs(t)
 		// Both shall have nothing that composefs-rs changes in images for containers.
 		asUsr(t, dir)
-		for version, format := range formats {
+		for version, format := range formatsByVersion {
 			c := initCfsctl(t, alg, "--erofs-version", version)
 			path := filepath.Join(t.TempDir(), "repo")
 			if _, err := Create(path, CreateOptions{Algorithm: alg, Format: format, Insecure: true}); err != nil {
