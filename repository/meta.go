@@ -154,7 +154,7 @@ func unknownIn(features, known []string) []string {
 
 // Format returns the format of the repository's images. Files without the field are of programs
 // that wrote V2; the feature flag overrules them, as in composefs-rs.
-func (m *Meta) Format() erofs.Format {
+func (m Meta) Format() erofs.Format {
 	n := 2
 	if m.Formats != nil {
 		n = m.Formats.Default
