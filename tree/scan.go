@@ -55,7 +55,11 @@ type ScanOptions struct {
 	// a Sink.
 	Algorithm fsverity.Algorithm
 
-	Sink     ObjectSink // nil: digests are computed and nothing is stored
+	Sink ObjectSink // nil: digests are computed and nothing is stored
+	// SinkLinks says that Sink may give the files further names, which changes their ctime: it
+	// does not count as a change of the file then.
+	SinkLinks bool
+
 	Cache    FileCache  // nil: every file is read
 	Progress Progress   // nil: nobody is told
 	Jobs     int        // files at once; 0 means GOMAXPROCS

@@ -31,6 +31,14 @@ func stateOf(st *unix.Statx_t) fileState {
 	return fileState{FileState{idOf(st), st.Size, timeOf(st.Mtime), timeOf(st.Ctime)}, st.Mode}
 }
 
+// same says whether a file is as it was. A sink that makes links changes the time of that.
+func (s *scanner) same(a, b fileState) bool {
+	if s.opts.SinkLinks {
+		a.Ctime, b.Ctime = Timespec{}, Timespec{}
+	}
+	return a == b
+}
+
 func timeOf(t unix.StatxTimestamp) Timespec { return Timespec{t.Sec, t.Nsec} }
 
 // scanFile reads one file that is not a directory, and says whether it was a large one.
@@ -73,7 +81,7 @@ func (s *scanner) meet(w *scanWorker, e *Entry) (known bool, err error) {
 		s.seen[idOf(&w.stat)] = linked{e.Inode, stateOf(&w.stat)}
 		return false, nil
 	}
-	if first.stat != stateOf(&w.stat) {
+	if !s.same(first.stat, stateOf(&w.stat)) {
 		return true, ErrChanged
 	}
 	e.Inode, e.Link = first.inode, true
@@ -155,11 +163,11 @@ func (s *scanner) data(ctx context.Context, w *scanWorker, d *dirNode, e *Entry,
 	if err := linux.Stat(fd, &w.after); err != nil {
 		return s.failed("stat", d, e.Name, err)
 	}
-	if stateOf(&w.stat) != stateOf(&w.after) || errors.Is(readErr, fsverity.ErrSize) {
+	if !s.same(stateOf(&w.stat), stateOf(&w.after)) || errors.Is(readErr, fsverity.ErrSize) {
 		return s.failed("read", d, e.Name, ErrChanged)
 	}
 	if readErr == nil && s.opts.Cache != nil && !s.inline(n) {
-		s.opts.Cache.Remember(stateOf(&w.stat).FileState, n.Digest)
+		s.opts.Cache.Remember(stateOf(&w.after).FileState, n.Digest)
 	}
 	return s.failed("read", d, e.Name, readErr)
 }

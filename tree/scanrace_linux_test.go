@@ -237,3 +237,47 @@ func TestScanIsNeverLedAstray(t *testing.T) {
 	swapper.Wait()
 	t.Logf("%d scans of %d saw a tree at rest", scanned, scans)
 }
+
+// linkingSink makes hard links of each file until its ctime has moved on.
+type linkingSink struct {
+	to string
+}
+
+func (s linkingSink) Put(ctx context.Context, f *os.File, size int64) (fsverity.Digest, error) {
+	var before, after unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &before); err != nil {
+		return fsverity.Digest{}, err
+	}
+	for i := 0; i == 0 || before.Ctim == after.Ctim; i++ {
+		if err := os.Link(f.Name(), fmt.Sprintf("%s/%d-%d", s.to, before.Ino, i)); err != nil {
+			return fsverity.Digest{}, err
+		}
+		if err := unix.Fstat(int(f.Fd()), &after); err != nil {
+			return fsverity.Digest{}, err
+		}
+	}
+	return fsverity.File(ctx, f, size, fsverity.FileOptions{})
+}
+
+func TestLinksThatTheSinkMakesAreNoChanges(t *testing.T) {
+	for _, said := range []bool{false, true} {
+		dir := t.TempDir()
+		if err := os.WriteFile(dir+"/a", []byte("content"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Link(dir+"/a", dir+"/z"); err != nil {
+			t.Fatal(err)
+		}
+		root, err := tryScan(t, dir, tree.ScanOptions{
+			Sink: linkingSink{t.TempDir()}, SinkLinks: said, InlineMax: -1, Hardlinks: true, Jobs: 1,
+		})
+		switch {
+		case !said && !errors.Is(err, tree.ErrChanged):
+			t.Errorf("a sink that makes links unsaid: %v, want %v", err, tree.ErrChanged)
+		case said && err != nil:
+			t.Error(err)
+		case said && (root.Lookup("a") == nil || root.Lookup("a") != root.Lookup("z")):
+			t.Errorf("a and z are %v and %v, not one file", root.Lookup("a"), root.Lookup("z"))
+		}
+	}
+}
