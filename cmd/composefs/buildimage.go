@@ -7,13 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"sync"
 
 	"github.com/go-composefs/composefs/dumpfile"
 	"github.com/go-composefs/composefs/erofs"
 	"github.com/go-composefs/composefs/fsverity"
 	"github.com/go-composefs/composefs/internal/atomicfile"
-	"github.com/go-composefs/composefs/internal/progress"
 	"github.com/go-composefs/composefs/mount"
 	"github.com/go-composefs/composefs/objects"
 	"github.com/go-composefs/composefs/tree"
@@ -124,7 +122,7 @@ func (a *app) scanDirectory(ctx context.Context, b *buildCommand, out imageOutpu
 	} else if !info.IsDir() {
 		return nil, nil, fmt.Errorf("%s: %w", b.source, errNoDirectory)
 	}
-	opts := b.scan
+	opts := b.scan.ScanOptions
 	opts.Skip = imageIDs(out, b.image)
 	var sink *countingSink
 	if b.store != "" {
@@ -140,7 +138,7 @@ func (a *app) scanDirectory(ctx context.Context, b *buildCommand, out imageOutpu
 			return nil, nil, err
 		}
 		opts.Skip = append(opts.Skip, id)
-		sink = &countingSink{dir: store, added: map[fsverity.Digest]int64{}}
+		sink = newCountingSink(store)
 		opts.Sink = sink
 	}
 	meter := a.startMeter("build")
@@ -189,57 +187,12 @@ func objectVerity(v mount.Verity) objects.Verity {
 	}
 }
 
-// countingSink puts what a scan finds into a store and remembers what was new there.
-type countingSink struct {
-	dir *objects.Dir
-
-	mu    sync.Mutex
-	added map[fsverity.Digest]int64 // sizes
-}
-
-// Put implements [tree.ObjectSink].
-func (s *countingSink) Put(ctx context.Context, f *os.File, size int64) (fsverity.Digest, error) {
-	stored, err := s.dir.Put(ctx, f, size)
-	if err == nil && !stored.Existing {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.added[stored.Digest] = size
-	}
-	return stored.Digest, err
-}
-
 // describeBuild counts what the image holds.
 func describeBuild(b *buildCommand, result erofs.WriteResult, protected bool, root *tree.Inode, stored *countingSink) buildJSON {
-	j := buildJSON{
+	return buildJSON{
 		Image: b.image, Digest: result.Digest, Format: result.Format.String(), Size: result.Size, Verity: protected,
+		contentsJSON: countContents(root, stored),
 	}
-	sizes := map[fsverity.Digest]uint64{}
-	for _, e := range tree.Walk(root) {
-		n := e.Inode
-		if e.Name != "" {
-			j.Entries++
-		}
-		if e.Link || !n.IsRegular() {
-			continue
-		}
-		j.Files++
-		j.Bytes += n.Size
-		if n.IsExternal() && !n.Digest.IsZero() {
-			sizes[n.Digest] = n.Size
-		}
-	}
-	j.Objects.Count = len(sizes)
-	for _, size := range sizes {
-		j.Objects.Bytes += size
-	}
-	if stored != nil {
-		count, bytes := len(stored.added), int64(0)
-		for _, size := range stored.added {
-			bytes += size
-		}
-		j.Objects.New, j.Objects.NewBytes = &count, &bytes
-	}
-	return j
 }
 
 // printBuild prints the digest as the result, and beside it what else is of interest.
@@ -247,10 +200,7 @@ func (a *app) printBuild(b *buildCommand, j buildJSON) error {
 	if b.json {
 		return a.printJSON(j)
 	}
-	text := fmt.Sprintf("%d files, %s; image %s", j.Files, progress.Size(int64(j.Bytes)), progress.Size(j.Size))
-	if j.Objects.New != nil {
-		text += fmt.Sprintf("; %d objects, %d of them new, %s", j.Objects.Count, *j.Objects.New, progress.Size(*j.Objects.NewBytes))
-	}
+	text := j.text(j.Size)
 	if j.Verity {
 		text += "; protected by fs-verity"
 	}

@@ -1,16 +1,11 @@
 package main
 
 import (
-	"os"
-	"strconv"
-	"time"
-
 	"github.com/spf13/cobra"
 
 	"github.com/go-composefs/composefs/erofs"
 	"github.com/go-composefs/composefs/fsverity"
 	"github.com/go-composefs/composefs/mount"
-	"github.com/go-composefs/composefs/tree"
 )
 
 const buildLong = `build makes an image of the directory SOURCE, or of a dump with --from-file, and prints the image's
@@ -49,35 +44,22 @@ type buildCommand struct {
 	verity     mount.Verity
 	format     erofs.Format
 	hash       fsverity.Hash
-	clamp      string
-	noLinks    bool
-	inlineMax  int
-	scan       tree.ScanOptions
+	scan       scanOptions
 }
 
 // buildJSON is the output of `build --json`.
 type buildJSON struct {
-	Image   string          `json:"image,omitempty"`
-	Digest  fsverity.Digest `json:"digest"`
-	Format  string          `json:"format"`
-	Size    int64           `json:"size"`
-	Verity  bool            `json:"verity"`
-	Entries int             `json:"entries"`
-	Files   int             `json:"files"`
-	Bytes   uint64          `json:"bytes"`
-	Objects objectsJSON     `json:"objects"`
-}
-
-type objectsJSON struct {
-	Count    int    `json:"count"`
-	Bytes    uint64 `json:"bytes"`
-	New      *int   `json:"new,omitempty"`
-	NewBytes *int64 `json:"new_bytes,omitempty"`
+	Image  string          `json:"image,omitempty"`
+	Digest fsverity.Digest `json:"digest"`
+	Format string          `json:"format"`
+	Size   int64           `json:"size"`
+	Verity bool            `json:"verity"`
+	contentsJSON
 }
 
 func (a *app) buildCommand() *cobra.Command {
 	b := buildCommand{
-		verity: mount.VerityTry, format: erofs.FormatV1, hash: fsverity.HashSHA256, inlineMax: tree.DefaultInlineMax,
+		verity: mount.VerityTry, format: erofs.FormatV1, hash: fsverity.HashSHA256,
 	}
 	cmd := &cobra.Command{
 		Use:     "build SOURCE IMAGE",
@@ -108,15 +90,7 @@ func (a *app) buildCommand() *cobra.Command {
 	hashFlag(cmd, &b.hash)
 	textFlag(cmd, &b.verity, "verity", "enable fs-verity on objects and image: off, try or require", "off", "try", "require")
 	flags.BoolVar(&b.fromFile, "from-file", false, "SOURCE is a dump, as dump prints it")
-	flags.StringArrayVar(&b.scan.Exclude, "exclude", nil, "leave out what matches `PATTERN`, as in .gitignore: *.o anywhere, /var/cache/ at the top, !keep.o after all; may be given several times")
-	flags.StringVar(&b.clamp, "mtime-clamp", "", "lower later times to `TIME`: seconds since 1970, 2024-01-31 or 2024-01-31T12:00:00Z (default SOURCE_DATE_EPOCH)")
-	flags.BoolVar(&b.scan.UseEpoch, "epoch", false, "set all times to 1970")
-	flags.BoolVar(&b.scan.SkipXattrs, "skip-xattrs", false, "leave out all extended attributes")
-	flags.BoolVar(&b.scan.UserXattrs, "user-xattrs", false, "leave out extended attributes other than user.*")
-	flags.BoolVar(&b.scan.SkipDevices, "skip-devices", false, "leave out device nodes, whiteouts with them")
-	flags.BoolVar(&b.noLinks, "no-hardlinks", false, "make each name of a hard-linked file a file of its own, as mkcomposefs does")
-	flags.IntVar(&b.inlineMax, "inline-max", b.inlineMax, "keep files of up to this many `BYTES` in the image")
-	jobsFlag(flags, &b.scan.Jobs)
+	b.scan.flags(cmd)
 	flags.BoolVar(&b.digestOnly, "print-digest-only", false, "print the digest and write no image")
 	jsonFlag(flags, &b.json)
 	return cmd
@@ -130,49 +104,15 @@ func (b *buildCommand) check(cmd *cobra.Command) error {
 	}
 	given := cmd.Flags().Changed
 	if b.fromFile {
-		for _, name := range []string{
-			"store", "exclude", "mtime-clamp", "epoch", "skip-xattrs", "user-xattrs", "skip-devices",
-			"no-hardlinks", "inline-max",
-		} {
+		for _, name := range append([]string{"store"}, scanFlagNames...) {
 			if given(name) {
 				return usagef("--%s is for directories: a dump is taken as it is, and has no file contents", name)
 			}
 		}
 	}
-	switch {
-	case b.image == "-" && b.json:
+	if b.image == "-" && b.json {
 		return usagef("--json and the image cannot both go to standard output")
-	case b.scan.SkipXattrs && b.scan.UserXattrs:
-		return usagef("--skip-xattrs and --user-xattrs contradict each other")
-	case b.inlineMax < 0 || b.inlineMax > tree.MaxInline:
-		return usagef("--inline-max %d: want 0 to %d", b.inlineMax, tree.MaxInline)
 	}
-	b.scan.Hardlinks = !b.noLinks
 	b.scan.Algorithm = fsverity.Algorithm{Hash: b.hash, BlockBits: fsverity.SHA256.BlockBits}
-	if b.scan.InlineMax = b.inlineMax; b.inlineMax == 0 {
-		b.scan.InlineMax = -1 // 0 is the default
-	}
-	clamp, origin := b.clamp, "--mtime-clamp"
-	if clamp == "" {
-		clamp, origin = os.Getenv("SOURCE_DATE_EPOCH"), "SOURCE_DATE_EPOCH"
-	}
-	if clamp != "" {
-		t, err := parseTime(clamp)
-		if err != nil {
-			return usagef("%s %q: want seconds since 1970, 2024-01-31 or 2024-01-31T12:00:00Z", origin, clamp)
-		}
-		b.scan.MtimeClamp = &t
-	}
-	return nil
-}
-
-func parseTime(s string) (tree.Timespec, error) {
-	if sec, err := strconv.ParseInt(s, 10, 64); err == nil {
-		return tree.Timespec{Sec: sec}, nil
-	}
-	t, err := time.Parse(time.DateOnly, s)
-	if err != nil {
-		t, err = time.Parse(time.RFC3339Nano, s)
-	}
-	return tree.Timespec{Sec: t.Unix(), Nsec: uint32(t.Nanosecond())}, err
+	return b.scan.check()
 }

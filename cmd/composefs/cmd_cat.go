@@ -21,7 +21,7 @@ read from the stores, and compared with the digest in the image before the first
 		Example: `  composefs cat --store /srv/store doc.cfs /bash/copyright`,
 		Args:    arguments(2, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			img, err := openImage(args[0])
+			img, err := openImageFile(args[0])
 			if err != nil {
 				return err
 			}

@@ -44,7 +44,7 @@ code 3.`,
   composefs check --json doc.cfs | jq -r '.problems[] | .path + ": " + .detail'`,
 		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			img, err := openImage(args[0])
+			img, err := openImageFile(args[0])
 			if err != nil {
 				return err
 			}

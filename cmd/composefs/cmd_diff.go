@@ -170,7 +170,7 @@ func (l *loader) load(ctx context.Context, name string) (*tree.Inode, error) {
 	} else if dir {
 		return l.scan(ctx, name)
 	}
-	img, err := openImage(name)
+	img, err := openImageFile(name)
 	if err != nil {
 		return nil, err
 	}

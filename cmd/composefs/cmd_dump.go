@@ -22,7 +22,7 @@ func (a *app) dumpCommand() *cobra.Command {
   composefs dump a.cfs | composefs build --from-file - b.cfs`,
 		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			img, err := openImage(args[0])
+			img, err := openImageFile(args[0])
 			if err != nil {
 				return err
 			}

@@ -108,7 +108,7 @@ func (a *app) export(ctx context.Context, x *exportCommand) error {
 
 // load reads the tree that is to be written.
 func (x *exportCommand) load(ctx context.Context) (*tree.Inode, error) {
-	img, err := openImage(x.image)
+	img, err := openImageFile(x.image)
 	if err != nil {
 		return nil, err
 	}

@@ -35,7 +35,7 @@ printed are escaped: \n, \xHH, and \\ for the backslash.`,
   composefs ls -R --json doc.cfs | jq -r '.[] | select(.size > 1000000) | .path'`,
 		Args: arguments(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			img, err := openImage(args[0])
+			img, err := openImageFile(args[0])
 			if err != nil {
 				return err
 			}

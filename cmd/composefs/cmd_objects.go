@@ -80,7 +80,7 @@ the store. With --missing it lists only those that none of the stores has.`,
 
 // collectObjects adds the objects of an image by their paths.
 func collectObjects(ctx context.Context, name string, found map[string]objectJSON) error {
-	img, err := openImage(name)
+	img, err := openImageFile(name)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ A symbolic link is described itself, not what it leads to, unless --follow is gi
   composefs stat --json doc.cfs /bash/copyright | jq -r .digest`,
 		Args: arguments(2, 2),
 		RunE: func(_ *cobra.Command, args []string) error {
-			img, err := openImage(args[0])
+			img, err := openImageFile(args[0])
 			if err != nil {
 				return err
 			}

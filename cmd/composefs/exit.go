@@ -12,6 +12,8 @@ import (
 	"github.com/go-composefs/composefs/fsverity"
 	"github.com/go-composefs/composefs/mount"
 	"github.com/go-composefs/composefs/objects"
+	"github.com/go-composefs/composefs/repository"
+	"github.com/go-composefs/composefs/splitstream"
 	"github.com/go-composefs/composefs/tree"
 )
 
@@ -49,6 +51,8 @@ var verificationErrors = []error{
 	fsverity.ErrDigestMismatch,
 	mount.ErrWrongVerity,
 	objects.ErrCorrupt,
+	repository.ErrCorrupt,
+	splitstream.ErrCorrupt,
 	tree.ErrDigestMismatch,
 	errBadImage,
 }
@@ -64,6 +68,14 @@ var errNoDirectory = errors.New("is not a directory")
 
 // errStoreNeeded reports a file that is not in the image itself.
 var errStoreNeeded = errors.New("its content is in a store, and none was given")
+
+// advisedError is an error of a command that knows what the user can do about it.
+type advisedError struct {
+	error
+	advice string
+}
+
+func (e advisedError) Unwrap() error { return e.error }
 
 // exitCode maps the error a command ended with to the program's exit code.
 func exitCode(err error) int {
@@ -86,9 +98,22 @@ func exitCode(err error) int {
 // hint returns what the user can do about an error, or nothing.
 func hint(err error) string {
 	var digest *mount.DigestError
+	var advised advisedError
 	switch {
 	case errors.Is(err, context.Canceled):
 		return ""
+	case errors.As(err, &advised):
+		return advised.advice
+	case errors.Is(err, errNoRepository), errors.Is(err, repository.ErrNotRepository):
+		return "`composefs init` makes a repository; --repo or $" + repoVariable + " says where it is"
+	case errors.Is(err, repository.ErrLegacy):
+		return "`composefs init --upgrade` gives it one; older programs can then not use it any more"
+	case errors.Is(err, repository.ErrInsecure):
+		return "`composefs init` without --insecure makes one that requires it"
+	case errors.Is(err, repository.ErrCollected):
+		return "run the command again"
+	case errors.Is(err, errNoImage):
+		return "`composefs images` lists the images of a repository"
 	case errors.Is(err, errNoDirectory):
 		return "if it is a dump, say --from-file"
 	case errors.Is(err, errStoreNeeded):

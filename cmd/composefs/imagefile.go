@@ -21,8 +21,8 @@ type imageFile struct {
 	file *os.File
 }
 
-// openImage opens an image. The caller closes it.
-func openImage(name string) (*imageFile, error) {
+// openImageFile opens an image file. The caller closes it.
+func openImageFile(name string) (*imageFile, error) {
 	f, err := openNow(name)
 	if err != nil {
 		return nil, err

@@ -30,6 +30,9 @@ var documentedShapes = map[string]any{
 	"mount":    mount.State{},
 	"mounts":   mount.Info{},
 	"export":   exportJSON{},
+	"import":   importJSON{},
+	"images":   repoImageJSON{},
+	"gc":       gcJSON{},
 	"doctor":   doctorJSON{},
 	"version":  versionJSON{},
 }

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +26,7 @@ var errNoRepository = errors.New("no repository")
 // repositoryCommands are the commands that need a repository.
 func (a *app) repositoryCommands() []*cobra.Command {
 	commands := []*cobra.Command{
-		a.initCommand(),
+		a.initCommand(), a.importCommand(), a.imagesCommand(), a.tagCommand(), a.rmCommand(), a.gcCommand(),
 	}
 	for _, cmd := range commands {
 		repoFlag(cmd)
@@ -81,4 +83,86 @@ func (a *app) openRepository(cmd *cobra.Command, opts repository.Options) (*repo
 		err = fmt.Errorf("%w at %s", errNoRepository, path)
 	}
 	return r, err
+}
+
+// imageName returns the name or whole digest of an image that a word of the command line means:
+// also the beginning of a digest, as images prints it.
+func imageName(r *repository.Repository, word string) (string, error) {
+	_, err := r.ResolveImage(word)
+	if !errors.Is(err, repository.ErrNotFound) || !isDigestPrefix(word) {
+		return word, unknownImage(r, word, err)
+	}
+	images, errList := r.Images()
+	if errList != nil {
+		return "", errList
+	}
+	found := ""
+	for _, img := range images {
+		if img.Digest.IsZero() || !strings.HasPrefix(img.Digest.String(), strings.ToLower(word)) {
+			continue
+		}
+		if found != "" {
+			return "", fmt.Errorf("%s: more than one image has a digest that begins so", word)
+		}
+		found = img.Digest.String()
+	}
+	if found == "" {
+		return "", unknownImage(r, word, err)
+	}
+	return found, nil
+}
+
+// isDigestPrefix says whether a word may be the beginning of a digest.
+func isDigestPrefix(word string) bool {
+	const least = 4
+	return len(word) >= least && strings.Trim(strings.ToLower(word), "0123456789abcdef") == ""
+}
+
+// errNoImage reports a name that no image of a repository has.
+var errNoImage = errors.New("no such image")
+
+// unknownImage names the repository where an image is missing.
+func unknownImage(r *repository.Repository, name string, err error) error {
+	if errors.Is(err, repository.ErrNotFound) {
+		return fmt.Errorf("%s: %w in repository %s", name, errNoImage, r.Path())
+	}
+	return err
+}
+
+// checkNames says whether images can have these names: one cannot be a directory of another.
+func checkNames(r *repository.Repository, names []string) error {
+	images, err := r.Images()
+	if err != nil {
+		return err
+	}
+	others := slices.Clone(names)
+	for _, img := range images {
+		others = append(others, img.Refs...)
+	}
+	for _, name := range names {
+		for _, other := range others {
+			if strings.HasPrefix(name, other+"/") || strings.HasPrefix(other, name+"/") {
+				return fmt.Errorf("%s cannot be a name beside %s: %w", name, other, repository.ErrName)
+			}
+		}
+	}
+	return nil
+}
+
+// completeImages completes the names of images.
+func (a *app) completeImages(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	r, err := a.openRepository(cmd, repository.Options{ReadOnly: true})
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	defer r.Close()
+	images, err := r.Images()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []cobra.Completion
+	for _, img := range images {
+		names = append(names, img.Refs...)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
