@@ -216,3 +216,45 @@ func TestTransactionNoticesThatTheOtherCollectorRan(t *testing.T) {
 		t.Errorf("the ref is there: %v", err)
 	}
 }
+
+// imageOfImage puts an image without a name, and one with a name that has it as a file.
+func imageOfImage(t *testing.T, r *Repository) (inner, outer fsverity.Digest) {
+	t.Helper()
+	inner = importFiles(t, r, files{"a": "in the inner image"})
+	content, err := os.ReadFile(r.Path() + "/images/" + inner.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	outer = importFiles(t, r, files{"image": string(content)}, "outer")
+	return inner, outer
+}
+
+func TestCollectRemovesAnImageThatIsStillAFile(t *testing.T) {
+	r := newRepository(t, fsverity.SHA256)
+	inner, _ := imageOfImage(t, r)
+	got := collect(t, r, CollectOptions{})
+	if got.Images != 1 || got.Objects != 1 || got.Kept != 2 {
+		t.Errorf("removed %+v; want 1 image, 1 object, and 2 kept", got)
+	}
+	wantHas(t, r, "in the inner image", false)
+	if ok, err := r.Has(inner); err != nil || !ok {
+		t.Errorf("the file that was an image is there: %v, %v", ok, err)
+	}
+	if _, err := r.ResolveImage(inner.String()); !errors.Is(err, ErrNotFound) {
+		t.Errorf("an image is left without its objects: %v", err)
+	}
+}
+
+func TestCollectKeepsAnOpenImageThatIsAlsoAFile(t *testing.T) {
+	r := newRepository(t, fsverity.SHA256)
+	inner, _ := imageOfImage(t, r)
+	img, err := r.OpenImage(inner.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer img.Close()
+	if got := collect(t, r, CollectOptions{}); got.Objects != 0 || !slices.Equal(got.InUse, []fsverity.Digest{inner}) {
+		t.Errorf("removed %+v of an open image", got)
+	}
+	wantHas(t, r, "in the inner image", true)
+}

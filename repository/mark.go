@@ -77,12 +77,33 @@ func (c *collector) markAll(ctx context.Context) error {
 
 // readEntries reads which objects are images and streams.
 func (m *marker) readEntries() error {
-	var err error
-	if m.imageObjects, err = entryObjects(m.c.r.images()); err != nil {
+	images, err := entryObjects(m.c.r.images())
+	if err != nil {
 		return err
 	}
-	m.streamObjects, err = entryObjects(m.c.r.streams())
-	return err
+	streams, err := entryObjects(m.c.r.streams())
+	if err != nil {
+		return err
+	}
+	first := m.imageObjects == nil
+	oldImages, oldStreams := m.imageObjects, m.streamObjects
+	m.imageObjects, m.streamObjects = images, streams
+	if first {
+		return nil
+	}
+	// What is new may be there because of a lease that listed it when it was neither.
+	m.needNew(images, oldImages)
+	m.needNew(streams, oldStreams)
+	return nil
+}
+
+// needNew queues what was not in a set of entries.
+func (m *marker) needNew(entries, old map[fsverity.Digest]struct{}) {
+	for digest := range entries {
+		if _, ok := old[digest]; !ok {
+			m.need(digest, "a new entry", false)
+		}
+	}
 }
 
 func entryObjects(l links) (map[fsverity.Digest]struct{}, error) {
@@ -155,9 +176,7 @@ func (m *marker) needRoot(r root, image bool) {
 // need marks an object, and queues it if it is an image or stream.
 func (m *marker) need(digest fsverity.Digest, why string, must bool) {
 	m.c.set.mark(digest)
-	_, image := m.imageObjects[digest]
-	_, stream := m.streamObjects[digest]
-	if !image && !stream {
+	if !m.knows(digest) {
 		return
 	}
 	m.mu.Lock()
@@ -166,6 +185,22 @@ func (m *marker) need(digest fsverity.Digest, why string, must bool) {
 		m.seen[digest] = struct{}{}
 		m.queue = append(m.queue, root{digest, why, must})
 	}
+}
+
+// follows says whether an image or stream was marked with all it needs, or will be. One that is marked
+// and not followed is only some image's file.
+func (m *marker) follows(digest fsverity.Digest) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, ok := m.seen[digest]
+	return ok
+}
+
+// knows says whether an object was an image or stream when entries were read.
+func (m *marker) knows(digest fsverity.Digest) bool {
+	_, image := m.imageObjects[digest]
+	_, stream := m.streamObjects[digest]
+	return image || stream
 }
 
 // pending says whether drain has something to do.
@@ -267,7 +302,7 @@ func (m *marker) followStream(next root) error {
 // mount, in whatever namespace.
 func (m *marker) findInUse() error {
 	for digest := range m.imageObjects {
-		if i := m.c.set.find(digest); i < 0 || m.c.set.marked(i) {
+		if m.c.set.find(digest) < 0 || m.follows(digest) {
 			continue
 		}
 		inUse, err := m.c.r.inUse(digest)

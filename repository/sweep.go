@@ -70,7 +70,7 @@ func (c *collector) sweepEntry(l links, kind GarbageKind, e link) error {
 		if ok, err := c.r.Has(e.digest); err != nil || ok {
 			return err
 		}
-	} else if c.set.marked(i) {
+	} else if c.marker.follows(e.digest) || c.set.marked(i) && !c.marker.knows(e.digest) {
 		return nil
 	} else if kind == GarbageImage {
 		// Nobody who opens it from now on finds it complete: so this is the last look.
@@ -84,7 +84,7 @@ func (c *collector) sweepEntry(l links, kind GarbageKind, e link) error {
 			return nil
 		}
 	}
-	if err := c.removeEntry(l, kind, e); err != nil || i < 0 {
+	if err := c.removeEntry(l, kind, e); err != nil || i < 0 || c.set.marked(i) {
 		return err
 	}
 	defer func() { c.removed[i] = struct{}{} }()
