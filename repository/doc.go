@@ -37,7 +37,8 @@
 // object is there. Then it passes the gate: it takes and drops a shared lock on a byte of
 // leases/.lock, which stands for the object's directory. The collector reads the leases with that
 // byte locked exclusively, and unlinks what no lease lists before it lets go. So whatever the
-// transaction finds behind the gate stays.
+// transaction finds behind the gate stays. Collectors remove things only with the directory's lock, so
+// that nobody needs to pass a gate who has that lock shared.
 //
 //	byte 0 to 255    gates of objects/00 to objects/ff
 //	byte 256         one collector at a time

@@ -28,7 +28,8 @@ import (
 //	       16  8  size in bytes
 //	       24  8  mtime, seconds    32  4  nanoseconds
 //	       36  4  for how many imports nobody has asked for it
-//	       40  8  ctime, seconds    48  4  nanoseconds    52  4  zero
+//	       40  8  ctime, seconds    48  4  nanoseconds
+//	       52  4  1 if the file has no extended attributes, else 0
 //	       56     digest
 //	       …
 //	-32 32  SHA-256 of all before it
@@ -77,7 +78,19 @@ func (t *Transaction) FileCache() (*FileCache, error) {
 	}
 	c.old = c.records(data)
 	c.hits = make([]atomic.Bool, len(c.old)/c.record())
+	if err := t.lease.claimAll(c.digests()); err != nil {
+		return nil, fmt.Errorf("open file cache: %w", err)
+	}
 	return c, nil
+}
+
+// digests returns all digests of the old records, one after the other.
+func (c *FileCache) digests() []byte {
+	list := make([]byte, 0, len(c.hits)*c.size)
+	for at := cacheRecord; at < len(c.old); at += c.record() {
+		list = append(list, c.old[at:at+c.size]...)
+	}
+	return list
 }
 
 func (c *FileCache) record() int { return cacheRecord + c.size }
@@ -96,8 +109,8 @@ func (c *FileCache) records(data []byte) []byte {
 	return data[cacheHead:end]
 }
 
-// appendState appends a record without its digest.
-func appendState(b []byte, s tree.FileState) []byte {
+// appendRecord appends a record without its digest.
+func appendRecord(b []byte, s tree.FileState, flags uint32) []byte {
 	le := binary.LittleEndian
 	b = le.AppendUint64(b, s.ID.Dev)
 	b = le.AppendUint64(b, s.ID.Ino)
@@ -107,7 +120,7 @@ func appendState(b []byte, s tree.FileState) []byte {
 	b = le.AppendUint32(b, 0)
 	b = le.AppendUint64(b, uint64(s.Ctime.Sec))
 	b = le.AppendUint32(b, s.Ctime.Nsec)
-	return le.AppendUint32(b, 0)
+	return le.AppendUint32(b, flags)
 }
 
 func compareIDs(a, b []byte) int {
@@ -116,28 +129,28 @@ func compareIDs(a, b []byte) int {
 }
 
 // Lookup implements [tree.FileCache].
-func (c *FileCache) Lookup(state tree.FileState) (fsverity.Digest, bool) {
+func (c *FileCache) Lookup(state tree.FileState) (tree.KnownFile, bool) {
 	var buf [cacheRecord]byte
-	want := appendState(buf[:0], state)
+	want := appendRecord(buf[:0], state, 0)
 	size := c.record()
 	i := sort.Search(len(c.hits), func(i int) bool { return compareIDs(c.old[i*size:], want) >= 0 })
 	if i == len(c.hits) {
-		return fsverity.Digest{}, false
+		return tree.KnownFile{}, false
 	}
 	got := c.old[i*size : (i+1)*size]
-	if !bytes.Equal(got[:36], want[:36]) || !bytes.Equal(got[40:cacheRecord], want[40:]) {
-		return fsverity.Digest{}, false
+	if !bytes.Equal(got[:36], want[:36]) || !bytes.Equal(got[40:52], want[40:52]) {
+		return tree.KnownFile{}, false
 	}
 	digest, err := fsverity.DigestFromBytes(got[cacheRecord:])
-	if err != nil || c.t.use(digest, int64(state.Size)) != nil {
-		return fsverity.Digest{}, false // then it is read
+	if err != nil || c.t.present(digest, int64(state.Size)) != nil {
+		return tree.KnownFile{}, false // then it is read
 	}
 	c.hits[i].Store(true)
-	return digest, true
+	return tree.KnownFile{Digest: digest, Bare: binary.LittleEndian.Uint32(got[52:]) == 1}, true
 }
 
 // Remember implements [tree.FileCache].
-func (c *FileCache) Remember(state tree.FileState, digest fsverity.Digest) {
+func (c *FileCache) Remember(state tree.FileState, file tree.KnownFile) {
 	// A file that changes again before the clock moves on keeps its times. Clocks of
 	// filesystems move every 10 ms or faster, but for those that count in whole seconds.
 	rest := 100 * time.Millisecond
@@ -149,7 +162,11 @@ func (c *FileCache) Remember(state tree.FileState, digest fsverity.Digest) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.new = digest.Append(appendState(c.new, state))
+	flags := uint32(0)
+	if file.Bare {
+		flags = 1
+	}
+	c.new = file.Digest.Append(appendRecord(c.new, state, flags))
 }
 
 // Save writes the cache, with what it has learned, for the transactions to come. It need not be

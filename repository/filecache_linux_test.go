@@ -17,13 +17,13 @@ type countingSink struct {
 	read  int
 }
 
-func (s *countingSink) Lookup(state tree.FileState) (fsverity.Digest, bool) {
+func (s *countingSink) Lookup(state tree.FileState) (tree.KnownFile, bool) {
 	return s.cache.Lookup(state)
 }
 
-func (s *countingSink) Remember(state tree.FileState, digest fsverity.Digest) {
+func (s *countingSink) Remember(state tree.FileState, file tree.KnownFile) {
 	s.read++
-	s.cache.Remember(state, digest)
+	s.cache.Remember(state, file)
 }
 
 // scanCached imports a directory by the cache, and returns the image and how many files were read.
@@ -112,7 +112,7 @@ func TestFileCacheDoesNotRememberAFileThatMayChangeUnseen(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.Remember(state, digest)
+		c.Remember(state, tree.KnownFile{Digest: digest})
 		if got := len(c.new) > 0; got != test.want {
 			t.Errorf("a file with a ctime %s is remembered: %v, want %v", name, got, test.want)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-composefs/composefs/fsverity"
@@ -21,8 +22,8 @@ import (
 type guard struct {
 	r *Repository
 
-	mu     sync.RWMutex // held shared by who relies on held
-	held   bool
+	mu     sync.RWMutex // held shared by who relies on held for longer than a moment
+	held   atomic.Bool  // cleared before the lock is dropped
 	canary fsverity.Digest
 	// canaries are all that there were: leases list them for ever.
 	canaries map[fsverity.Digest]struct{}
@@ -30,6 +31,7 @@ type guard struct {
 	lost   int
 	leases map[*Lease]int // with lost when each began
 	stop   chan struct{}
+	ended  chan struct{} // closed when watch has returned: it uses a file of the last lease
 
 	// aside is held by who relies on a collector's lock, for only one lock of a byte can be had
 	// by a description. It is locked before mu.
@@ -73,7 +75,7 @@ func (g *guard) start(ctx context.Context, l *Lease) error {
 			return err
 		}
 		if held {
-			g.held = true
+			g.held.Store(true)
 			break
 		}
 		collecting, err := g.shield(l.d)
@@ -91,32 +93,33 @@ func (g *guard) start(ctx context.Context, l *Lease) error {
 			return err
 		}
 	}
-	g.stop = make(chan struct{})
-	go g.watch(l.d, g.stop)
+	g.stop, g.ended = make(chan struct{}), make(chan struct{})
+	go g.watch(l.d, g.stop, g.ended)
 	return nil
 }
 
 // leave takes a lease out; the last one drops the lock.
 func (g *guard) leave(l *Lease) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if _, ok := g.leases[l]; !ok {
-		return
-	}
+	_, ok := g.leases[l]
 	delete(g.leases, l)
-	if len(g.leases) > 0 {
+	if !ok || len(g.leases) > 0 {
+		g.mu.Unlock()
 		return
 	}
 	close(g.stop)
+	ended := g.ended
 	g.removeCanary()
-	if g.held {
-		g.held = false
+	if g.held.Swap(false) {
 		_ = dropFlock(g.r.dir) // closing the directory would do it too
 	}
+	g.mu.Unlock()
+	<-ended
 }
 
 // watch steps aside when a collector wishes it, and takes the lock again after that.
-func (g *guard) watch(d *leaseDir, stop chan struct{}) {
+func (g *guard) watch(d *leaseDir, stop, ended chan struct{}) {
+	defer close(ended)
 	ticker := time.NewTicker(wishInterval)
 	defer ticker.Stop()
 	for {
@@ -137,9 +140,9 @@ func (g *guard) watch(d *leaseDir, stop chan struct{}) {
 		default:
 		}
 		switch {
-		case wished && g.held:
+		case wished && g.held.Load():
 			g.stepAside()
-		case !wished && !g.held:
+		case !wished && !g.held.Load():
 			g.stepBack()
 		}
 		g.mu.Unlock()
@@ -155,7 +158,7 @@ func (g *guard) stepAside() {
 	if err := g.makeCanary(context.Background(), leases); err != nil {
 		g.lost++ // nobody will know whether the other collector ran
 	}
-	g.held = false
+	g.held.Store(false)
 	_ = dropFlock(g.r.dir) // cannot fail for an open directory
 }
 
@@ -164,7 +167,7 @@ func (g *guard) stepBack() {
 	if held, err := tryFlock(g.r.dir, shared); err != nil || !held {
 		return
 	}
-	g.held = true
+	g.held.Store(true)
 	g.look()
 	g.removeCanary()
 }
@@ -240,7 +243,7 @@ func (g *guard) shield(d *leaseDir) (bool, error) {
 func (g *guard) enter(ctx context.Context, l *Lease) (leave func(), lost bool, err error) {
 	for {
 		g.mu.RLock()
-		if g.held {
+		if g.held.Load() {
 			return g.mu.RUnlock, g.leases[l] != g.lost, nil
 		}
 		g.mu.RUnlock()
@@ -265,7 +268,7 @@ func (g *guard) enter(ctx context.Context, l *Lease) (leave func(), lost bool, e
 		// The collector waits for somebody.
 		g.mu.Lock()
 		g.stepBack()
-		held := g.held
+		held := g.held.Load()
 		g.mu.Unlock()
 		if held {
 			continue

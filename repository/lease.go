@@ -230,12 +230,32 @@ func (l *Lease) claim(digest fsverity.Digest) error {
 	if err != nil {
 		return fmt.Errorf("lease object: %w", err)
 	}
-	if err := l.d.passGate(digest); err != nil {
-		return err
+	// While this process has the lock of the directory, no collector has it, and so all gates are
+	// open: one that comes later reads the lease.
+	if !l.d.r.guard.held.Load() {
+		if err := l.d.passGate(digest); err != nil {
+			return err
+		}
 	}
 	l.mu.Lock()
 	l.last = digest
 	l.mu.Unlock()
+	return nil
+}
+
+// claimAll is claim for many digests, one after the other.
+func (l *Lease) claimAll(digests []byte) error {
+	l.mu.Lock()
+	_, err := l.file.Write(digests)
+	l.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("lease objects: %w", err)
+	}
+	for gate := int64(0); gate < gates && !l.d.r.guard.held.Load(); gate++ {
+		if err := l.d.passGateAt(gate); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -13,12 +13,15 @@ import (
 	"github.com/go-composefs/composefs/fsverity"
 )
 
-// The bytes of leases/.lock, see the package comment. Below them are the gates.
+// gates is how many there are, in the first bytes of leases/.lock.
+const gates = 256
+
+// The other bytes of leases/.lock, see the package comment.
 const (
-	collectorByte = 256 + iota // held by the one collector
-	wishByte                   // held by a collector from before it wants the directory's lock
-	shieldByte                 // held by a collector with the wish, while it lacks that lock
-	linksByte                  // held, also shared, by who changes links
+	collectorByte = gates + iota // held by the one collector
+	wishByte                     // held by a collector from before it wants the directory's lock
+	shieldByte                   // held by a collector with the wish, while it lacks that lock
+	linksByte                    // held, also shared, by who changes links
 )
 
 const lockName = leasesDir + "/.lock"
@@ -79,8 +82,9 @@ func (d *leaseDir) Close() error { return errors.Join(d.root.Close(), d.lock.Clo
 
 // passGate returns when no collector is removing objects of the digest's directory. One that does
 // so later knows what was written into leases before the call.
-func (d *leaseDir) passGate(digest fsverity.Digest) error {
-	at := gateOf(digest)
+func (d *leaseDir) passGate(digest fsverity.Digest) error { return d.passGateAt(gateOf(digest)) }
+
+func (d *leaseDir) passGateAt(at int64) error {
 	if err := lockByte(d.lock, at, shared); err != nil {
 		return err
 	}

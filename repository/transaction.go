@@ -103,6 +103,11 @@ func (t *Transaction) use(digest fsverity.Digest, size int64) error {
 	if err := t.lease.claim(digest); err != nil {
 		return err
 	}
+	return t.present(digest, size)
+}
+
+// present is use for an object that has been claimed.
+func (t *Transaction) present(digest fsverity.Digest, size int64) error {
 	got, err := t.r.objects.Size(digest)
 	if err == nil && (size < 0 || got == size) {
 		return nil

@@ -60,9 +60,9 @@ type ScanOptions struct {
 	// does not count as a change of the file then.
 	SinkLinks bool
 
-	Cache    FileCache  // nil: every file is read
-	Progress Progress   // nil: nobody is told
-	Jobs     int        // files at once; 0 means GOMAXPROCS
+	Cache    FileCache // nil: every file is read
+	Progress Progress  // nil: nobody is told
+	Jobs     int       // files at once; 0 means GOMAXPROCS
 }
 
 // FileState is what changes when a file does.
@@ -72,14 +72,20 @@ type FileState struct {
 	Mtime, Ctime Timespec
 }
 
-// FileCache remembers the digests of files, so that those that have not changed are not read again.
-// Its methods are called by several goroutines at once, and only for external files.
+// FileCache remembers files, so that those that have not changed are not read again. Its methods are
+// called by several goroutines at once, and only for external files.
 type FileCache interface {
-	// Lookup returns the digest of a file that has this state, if it is known and, where there
+	// Lookup returns what Remember was told of a file of this state, if it was and, where there
 	// is an ObjectSink, that has the object.
-	Lookup(state FileState) (fsverity.Digest, bool)
-	// Remember is told what a file has that was read.
-	Remember(state FileState, digest fsverity.Digest)
+	Lookup(state FileState) (KnownFile, bool)
+	// Remember is told of a file that was read.
+	Remember(state FileState, file KnownFile)
+}
+
+// KnownFile is what need not be read again.
+type KnownFile struct {
+	Digest fsverity.Digest
+	Bare   bool // the file has no extended attributes; if it is not set it may have some
 }
 
 // ObjectSink stores the contents of external files.

@@ -43,6 +43,9 @@ func timeOf(t unix.StatxTimestamp) Timespec { return Timespec{t.Sec, t.Nsec} }
 
 // scanFile reads one file that is not a directory, and says whether it was a large one.
 func (s *scanner) scanFile(ctx context.Context, w *scanWorker, d *dirNode, e *Entry) (bool, error) {
+	if s.opts.Cache != nil && s.known(w, d, e) {
+		return false, nil
+	}
 	fd, err := linux.OpenPath(d.fd, e.Name)
 	if err != nil {
 		return false, s.failed("open", d, e.Name, changedIfGone(err))
@@ -131,14 +134,46 @@ func (s *scanner) content(ctx context.Context, w *scanWorker, d *dirNode, e *Ent
 	return nil
 }
 
-// cached sets the digest of a file that need not be read.
-func (s *scanner) cached(w *scanWorker, n *Inode) bool {
-	if s.opts.Cache == nil || s.inline(n) {
+// known says whether the cache has all there is to a file, and takes it from there: then the file need
+// not be opened, and one system call tells its name, type and state at one time.
+func (s *scanner) known(w *scanWorker, d *dirNode, e *Entry) bool {
+	n := e.Inode
+	if !n.IsRegular() || linux.StatAt(d.fd, e.Name, &w.stat) != nil {
+		return false // opening it says why
+	}
+	st := &w.stat
+	if uint32(st.Mode)&TypeMask != TypeRegular || st.Size == 0 || s.opts.Hardlinks && st.Nlink > 1 ||
+		slices.Contains(s.opts.Skip, idOf(st)) || s.isInline(st.Size) {
 		return false
 	}
-	var ok bool
-	n.Digest, ok = s.opts.Cache.Lookup(stateOf(&w.stat).FileState)
+	file, ok := s.opts.Cache.Lookup(stateOf(st).FileState)
+	if !ok || !file.Bare && !s.opts.SkipXattrs {
+		return false
+	}
+	s.metadata(n, st)
+	n.Digest = file.Digest
+	if s.opts.Progress != nil {
+		s.opts.Progress.Add(1, int64(n.Size))
+	}
+	return true
+}
+
+// cached sets the digest of a file that is open for its attributes only.
+func (s *scanner) cached(w *scanWorker, n *Inode) bool {
+	if s.opts.Cache == nil || s.isInline(n.Size) {
+		return false
+	}
+	file, ok := s.opts.Cache.Lookup(stateOf(&w.stat).FileState)
+	n.Digest = file.Digest
 	return ok
+}
+
+// remember tells the cache of a file that was read.
+func (s *scanner) remember(w *scanWorker, n *Inode) {
+	if s.opts.Cache != nil && !s.isInline(n.Size) {
+		all := !s.opts.SkipXattrs && !s.opts.UserXattrs
+		s.opts.Cache.Remember(stateOf(&w.after).FileState, KnownFile{n.Digest, all && len(n.Xattrs) == 0})
+	}
 }
 
 // data reads a regular file that is not empty.
@@ -149,7 +184,7 @@ func (s *scanner) data(ctx context.Context, w *scanWorker, d *dirNode, e *Entry,
 	}
 	n := e.Inode
 	var f *os.File
-	if s.opts.Sink != nil && !s.inline(n) {
+	if s.opts.Sink != nil && !s.isInline(n.Size) {
 		f = os.NewFile(uintptr(fd), d.path(s.dirs.top, e.Name))
 		defer f.Close()
 	} else {
@@ -166,14 +201,14 @@ func (s *scanner) data(ctx context.Context, w *scanWorker, d *dirNode, e *Entry,
 	if !s.same(stateOf(&w.stat), stateOf(&w.after)) || errors.Is(readErr, fsverity.ErrSize) {
 		return s.failed("read", d, e.Name, ErrChanged)
 	}
-	if readErr == nil && s.opts.Cache != nil && !s.inline(n) {
-		s.opts.Cache.Remember(stateOf(&w.after).FileState, n.Digest)
+	if readErr == nil {
+		s.remember(w, n)
 	}
 	return s.failed("read", d, e.Name, readErr)
 }
 
-func (s *scanner) inline(n *Inode) bool {
-	return s.opts.InlineMax > 0 && n.Size <= uint64(s.opts.InlineMax)
+func (s *scanner) isInline(size uint64) bool {
+	return s.opts.InlineMax > 0 && size <= uint64(s.opts.InlineMax)
 }
 
 // readData sets the content or the digest of n. f is the file of fd, if there is one.
@@ -198,7 +233,7 @@ func (s *scanner) readData(ctx context.Context, w *scanWorker, n *Inode, fd int,
 	if uint64(got) != n.Size {
 		return fsverity.ErrSize
 	}
-	if data := w.data[:got]; s.inline(n) {
+	if data := w.data[:got]; s.isInline(n.Size) {
 		n.Content = slices.Clone(data)
 	} else {
 		n.Digest, err = fsverity.Sum(s.opts.Algorithm, data)

@@ -11,29 +11,24 @@ import (
 )
 
 func (a *app) catCommand() *cobra.Command {
-	var storePaths []string
 	var noVerify bool
 	cmd := &cobra.Command{
 		Use:   "cat IMAGE PATH...",
 		Short: "print files of an image",
 		Long: `cat writes the contents of files to standard output. Files that are not in the image itself are
-read from the stores, and compared with the digest in the image before the first byte is printed.`,
-		Example: `  composefs cat --store /srv/store doc.cfs /bash/copyright`,
-		Args:    arguments(2, -1),
+read from the stores or the repository, and compared with the digest in the image before the first byte is printed.`,
+		Example: `  composefs cat --store /srv/store doc.cfs /bash/copyright
+  composefs cat debian:12 /etc/os-release`,
+		Args: arguments(2, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			img, err := openImageFile(args[0])
+			img, err := a.openImage(cmd, args[0])
 			if err != nil {
 				return err
 			}
 			defer img.Close()
 			opts := erofs.FSOptions{Verify: !noVerify}
-			if len(storePaths) > 0 {
-				objects, err := openStores(storePaths)
-				if err != nil {
-					return err
-				}
-				defer objects.close()
-				opts.Objects = objects
+			if img.objects != nil {
+				opts.Objects = img.objects
 			}
 			fsys := img.FS(opts)
 			for _, path := range args[1:] {
@@ -44,7 +39,8 @@ read from the stores, and compared with the digest in the image before the first
 			return nil
 		},
 	}
-	storesFlag(cmd.Flags(), &storePaths)
+	storesFlag(cmd.Flags())
+	imageFlags(a, cmd)
 	cmd.Flags().BoolVar(&noVerify, "no-verify", false, "print contents without comparing them with their digests")
 	return cmd
 }

@@ -27,15 +27,14 @@ type checkJSON struct {
 }
 
 func (a *app) checkCommand() *cobra.Command {
-	var storePaths []string
 	var noVerify, asJSON bool
 	var jobs int
 	cmd := &cobra.Command{
 		Use:   "check IMAGE",
 		Short: "find out whether an image is sound",
 		Long: `check looks at everything in an image, as a file system check does, and prints what is wrong, a line for
-each problem. With --store it also finds objects that are missing or whose content is not what the
-image says, which reads all of them.
+each problem. With --store, and for an image of a repository, it also finds objects that are missing or
+whose content is not what the image says, which reads all of them.
 
 What is printed as a note makes the image no worse. If there are problems, check ends with exit
 code 3.`,
@@ -44,21 +43,16 @@ code 3.`,
   composefs check --json doc.cfs | jq -r '.problems[] | .path + ": " + .detail'`,
 		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			img, err := openImageFile(args[0])
+			img, err := a.openImage(cmd, args[0])
 			if err != nil {
 				return err
 			}
 			defer img.Close()
 			opts := erofs.CheckOptions{Verify: !noVerify, Jobs: jobs}
 			var meter *progress.Meter
-			if len(storePaths) > 0 {
-				s, err := openStores(storePaths)
-				if err != nil {
-					return err
-				}
-				defer s.close()
+			if img.objects != nil {
 				meter = a.startMeter("check")
-				opts.Objects = countedFS{cmd.Context(), s, meter}
+				opts.Objects = countedFS{cmd.Context(), img.objects, meter}
 			}
 			found, err := orInterrupted(cmd.Context(), func() (checkJSON, error) { return img.check(opts), nil })
 			meter.Done()
@@ -74,7 +68,8 @@ code 3.`,
 			return nil
 		},
 	}
-	storesFlag(cmd.Flags(), &storePaths)
+	storesFlag(cmd.Flags())
+	imageFlags(a, cmd)
 	cmd.Flags().BoolVar(&noVerify, "no-verify", false, "do not read objects: see only that they are there, with the right size")
 	jobsFlag(cmd.Flags(), &jobs)
 	jsonFlag(cmd.Flags(), &asJSON)

@@ -45,6 +45,10 @@ be compared; and with 3 if an image is corrupt. With --quiet it prints no differ
 		Example: `  composefs diff old.cfs new.cfs
   composefs diff --ignore mtime old.cfs new.cfs
 
+  # Two images of the repository, and one of it and a directory.
+  composefs diff debian:11 debian:12
+  composefs diff debian:12 ./rootfs
+
   # Is the directory still what the image was made of?
   composefs diff --quiet doc.cfs /usr/share/doc`,
 		Args: arguments(2, 2),
@@ -58,7 +62,7 @@ be compared; and with 3 if an image is corrupt. With --quiet it prints no differ
 					return usagef("--ignore %s: want any of %s", field, strings.Join(diffFields, ", "))
 				}
 			}
-			err := a.diff(cmd.Context(), &d, args[0], args[1])
+			err := a.diff(cmd, &d, args[0], args[1])
 			if err != nil && !errors.Is(err, errDifferent) && exitCode(err) == exitFailed {
 				return codedError{err, exitUsage}
 			}
@@ -67,14 +71,15 @@ be compared; and with 3 if an image is corrupt. With --quiet it prints no differ
 	}
 	cmd.Flags().StringSliceVar(&d.ignore, "ignore", nil, "changes of `FIELDS` that do not count, separated by commas")
 	_ = cmd.RegisterFlagCompletionFunc("ignore", cobra.FixedCompletions(diffFields, cobra.ShellCompDirectiveNoFileComp)) // just defined
+	imageFlags(a, cmd)
 	jsonFlag(cmd.Flags(), &d.json)
 	return cmd
 }
 
-func (a *app) diff(ctx context.Context, d *diffCommand, nameA, nameB string) error {
+func (a *app) diff(cmd *cobra.Command, d *diffCommand, nameA, nameB string) error {
 	meter := a.startMeter("diff")
-	load := loader{progress: meter}
-	treeA, treeB, err := load.both(ctx, nameA, nameB)
+	load := loader{app: a, cmd: cmd, progress: meter}
+	treeA, treeB, err := load.both(cmd.Context(), nameA, nameB)
 	meter.Done()
 	if err != nil {
 		return err
@@ -133,6 +138,8 @@ func changeText(change tree.Change, paint func(color, string) string) string {
 
 // loader reads trees that are to be compared.
 type loader struct {
+	app       *app
+	cmd       *cobra.Command
 	progress  tree.Progress
 	algorithm fsverity.Algorithm // of the digests of directories
 }
@@ -140,11 +147,11 @@ type loader struct {
 // both reads two trees. Images come first: a directory's files are hashed as those of the
 // image are.
 func (l *loader) both(ctx context.Context, nameA, nameB string) (a, b *tree.Inode, err error) {
-	dirA, err := isDir(nameA)
+	dirA, err := l.isDir(nameA)
 	if err != nil {
 		return nil, nil, err
 	}
-	if _, err := isDir(nameB); err != nil {
+	if _, err := l.isDir(nameB); err != nil {
 		return nil, nil, err
 	}
 	if dirA {
@@ -159,18 +166,21 @@ func (l *loader) both(ctx context.Context, nameA, nameB string) (a, b *tree.Inod
 	return a, b, err
 }
 
-func isDir(name string) (bool, error) {
+func (l *loader) isDir(name string) (bool, error) {
+	if isNamed(l.cmd, name) {
+		return false, nil
+	}
 	info, err := os.Stat(name)
 	return err == nil && info.IsDir(), err
 }
 
 func (l *loader) load(ctx context.Context, name string) (*tree.Inode, error) {
-	if dir, err := isDir(name); err != nil {
+	if dir, err := l.isDir(name); err != nil {
 		return nil, err
 	} else if dir {
 		return l.scan(ctx, name)
 	}
-	img, err := openImageFile(name)
+	img, err := l.app.openImage(l.cmd, name)
 	if err != nil {
 		return nil, err
 	}

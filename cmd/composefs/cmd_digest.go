@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/go-composefs/composefs/fsverity"
+	"github.com/go-composefs/composefs/objects"
 )
 
 // digestJSON is one file of `digest --json`.
@@ -28,7 +30,7 @@ func (a *app) digestCommand() *cobra.Command {
 		Short: "print fs-verity digests of files",
 		Long: `digest prints the fs-verity digest of each file, one on a line: of an image, it is the digest to give
 to "composefs mount --digest". The kernel is asked first, which knows it at once of files that have
-fs-verity enabled; of others it is computed.`,
+fs-verity enabled; of others it is computed. A file that is not there may be an image of the repository.`,
 		Example: `  composefs digest doc.cfs
   composefs digest --hash sha512 --block-size 65536 disk.raw`,
 		Args: arguments(1, -1),
@@ -40,7 +42,7 @@ fs-verity enabled; of others it is computed.`,
 			return a.result(func(w *bufio.Writer) error {
 				list := jsonList{w: w}
 				for _, name := range args {
-					found, err := digestFile(cmd.Context(), name, alg)
+					found, err := a.digest(cmd, name, alg)
 					if err != nil {
 						return err
 					}
@@ -59,8 +61,31 @@ fs-verity enabled; of others it is computed.`,
 	}
 	hashFlag(cmd, &hash)
 	cmd.Flags().IntVar(&blockSize, "block-size", blockSize, "size of the hash tree's blocks in `BYTES`: 4096 or 65536")
+	imageFlags(a, cmd)
 	jsonFlag(cmd.Flags(), &asJSON)
 	return cmd
+}
+
+// digest returns the digest of a file, or of an image of a repository.
+func (a *app) digest(cmd *cobra.Command, name string, alg fsverity.Algorithm) (digestJSON, error) {
+	if !isNamed(cmd, name) {
+		f, err := openNow(name)
+		if err != nil {
+			return digestJSON{}, err
+		}
+		defer f.Close()
+		return digestFile(cmd.Context(), f, name, alg)
+	}
+	img, err := a.openNamedImage(cmd, name)
+	if err != nil {
+		return digestJSON{}, err
+	}
+	defer img.Close()
+	found, err := digestFile(cmd.Context(), img.file, name, img.repo.Algorithm())
+	if err == nil && found.Digest != img.digest {
+		err = fmt.Errorf("image %s: %w: its content has %s", img.digest, objects.ErrCorrupt, found.Digest)
+	}
+	return found, err
 }
 
 // algorithm puts together what options say apart.
@@ -73,12 +98,7 @@ func algorithm(hash fsverity.Hash, blockSize int) (fsverity.Algorithm, error) {
 	return fsverity.Algorithm{}, usagef("block size %d: want 4096 or 65536", blockSize)
 }
 
-func digestFile(ctx context.Context, name string, alg fsverity.Algorithm) (digestJSON, error) {
-	f, err := openNow(name)
-	if err != nil {
-		return digestJSON{}, err
-	}
-	defer f.Close()
+func digestFile(ctx context.Context, f *os.File, name string, alg fsverity.Algorithm) (digestJSON, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return digestJSON{}, err

@@ -8,12 +8,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/go-composefs/composefs/mount"
+	"github.com/go-composefs/composefs/repository"
 )
 
 // doctorJSON is the output of `doctor --json`.
 type doctorJSON struct {
 	Verdict []string `json:"verdict"`
 	mount.Capabilities
+	Repository *repoDoctorJSON `json:"repository,omitempty"`
 }
 
 func (a *app) doctorCommand() *cobra.Command {
@@ -23,34 +25,61 @@ func (a *app) doctorCommand() *cobra.Command {
 		Short: "tell what this machine can do for composefs",
 		Long: `doctor tries out what this kernel can do for composefs and, with DIR, what the filesystem of that
 directory can: DIR is where a store or an upper directory is or will be. Nothing that it makes for
-this is seen by anyone or stays behind. As root it can try everything.`,
+this is seen by anyone or stays behind. As root it can try everything.
+
+Without DIR it looks at the repository, if there is one, and tells by what each of its images is
+protected.`,
 		Example: `  sudo composefs doctor /srv/store
+  sudo composefs doctor --repo /var/lib/composefs
   composefs doctor --json | jq -r '.kernel[] | select(.answer == "no") | .name'`,
 		Args: arguments(0, 1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			var dir *os.File
-			if len(args) == 1 {
-				var err error
-				if dir, err = openNow(args[0]); err != nil {
-					return err
-				}
-				defer dir.Close()
-				if info, err := dir.Stat(); err != nil {
-					return err
-				} else if !info.IsDir() {
-					return fmt.Errorf("%s: not a directory", args[0])
-				}
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 && cmd.Flags().Changed("repo") {
+				return usagef("DIR and --repo: want one of them")
 			}
-			found := doctorJSON{Capabilities: mount.Probe(dir)}
-			found.Verdict = verdict(found.Capabilities)
+			found, err := a.diagnose(cmd, args)
+			if err != nil {
+				return err
+			}
 			if asJSON {
 				return a.printJSON(found)
 			}
 			return a.result(func(w *bufio.Writer) error { return a.printDiagnosis(w, found) })
 		},
 	}
+	repoFlag(cmd)
 	jsonFlag(cmd.Flags(), &asJSON)
 	return cmd
+}
+
+func (a *app) diagnose(cmd *cobra.Command, args []string) (found doctorJSON, err error) {
+	var r *repository.Repository
+	if len(args) == 0 {
+		if r, err = a.openDoctored(cmd); err != nil {
+			return found, err
+		}
+	}
+	if r != nil {
+		defer r.Close()
+	}
+	dir, err := openProbed(args, r)
+	if err != nil {
+		return found, err
+	}
+	if dir != nil {
+		defer dir.Close()
+	}
+	found.Capabilities = mount.Probe(dir)
+	found.Verdict = verdict(found.Capabilities)
+	if r == nil {
+		return found, nil
+	}
+	if found.Repository, err = diagnoseRepository(cmd.Context(), r); err != nil {
+		return found, err
+	}
+	verifies := found.Get(mount.CapVerity).Answer != mount.No && found.Get(mount.CapOverlayVerity).Answer != mount.No
+	found.Verdict = append(found.Verdict, found.Repository.verdict(verifies)...)
+	return found, nil
 }
 
 // verdict sums the answers up.
@@ -107,6 +136,11 @@ func (a *app) printDiagnosis(w *bufio.Writer, found doctorJSON) error {
 	}
 	section("Kernel", found.Kernel)
 	section("Directory "+printable(found.Directory), found.Filesystem)
+	if found.Repository != nil {
+		if err := found.Repository.print(w, paint); err != nil {
+			return err
+		}
+	}
 	for _, line := range found.Verdict {
 		fmt.Fprintln(w, line)
 	}

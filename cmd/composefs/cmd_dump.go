@@ -22,7 +22,7 @@ func (a *app) dumpCommand() *cobra.Command {
   composefs dump a.cfs | composefs build --from-file - b.cfs`,
 		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			img, err := openImageFile(args[0])
+			img, err := a.openImage(cmd, args[0])
 			if err != nil {
 				return err
 			}
@@ -38,5 +38,6 @@ func (a *app) dumpCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringArrayVar(&filters, "filter", nil, "only this `NAME` of the image's root and what is below; may be given several times")
+	imageFlags(a, cmd)
 	return cmd
 }

@@ -2,12 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,7 +12,7 @@ import (
 )
 
 const exportLong = `export writes the tree of an image to the directory DIR, which must be empty or missing. Where the
-filesystem can, files share their blocks with the objects of the store and take no space (reflink).
+filesystem can, files share their blocks with the objects and take no space (reflink).
 
 Each file is compared with the digest in the image while it is written. Owners, modes, times, extended
 attributes, hard links, devices and whiteouts are as in the image. Without root that cannot be: then
@@ -28,9 +24,8 @@ If anything fails, nothing of it stays.`
 type exportCommand struct {
 	image, dir string
 
-	stores []string
-	path   string
-	json   bool
+	path string
+	json bool
 	tree.ExtractOptions
 }
 
@@ -50,6 +45,9 @@ func (a *app) exportCommand() *cobra.Command {
 		Long:  exportLong,
 		Example: `  sudo composefs export --store /srv/store rootfs.cfs rootfs
 
+  # An image of the repository.
+  sudo composefs export debian:12 rootfs
+
   # Only one directory of the tree.
   composefs export --store /srv/store --path /etc rootfs.cfs etc`,
 		Args: arguments(2, 2),
@@ -58,11 +56,12 @@ func (a *app) exportCommand() *cobra.Command {
 			if x.SkipXattrs && x.UserXattrs {
 				return usagef("--skip-xattrs and --user-xattrs contradict each other")
 			}
-			return a.export(cmd.Context(), &x)
+			return a.export(cmd, &x)
 		},
 	}
 	flags := cmd.Flags()
-	storesFlag(flags, &x.stores)
+	storesFlag(flags)
+	imageFlags(a, cmd)
 	flags.StringVar(&x.path, "path", "/", "write only this directory of the tree, a `PATH` in the image")
 	flags.BoolVar(&x.NoOwner, "no-owner", false, "leave all files to the caller, without set-id bits")
 	flags.BoolVar(&x.SkipXattrs, "skip-xattrs", false, "leave out all extended attributes")
@@ -74,16 +73,21 @@ func (a *app) exportCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) export(ctx context.Context, x *exportCommand) error {
-	root, err := x.load(ctx)
+func (a *app) export(cmd *cobra.Command, x *exportCommand) error {
+	ctx := cmd.Context()
+	img, err := a.openImage(cmd, x.image)
 	if err != nil {
 		return err
 	}
-	objects, err := openStores(x.stores)
+	defer img.Close()
+	root, err := x.load(ctx, img)
 	if err != nil {
 		return err
 	}
-	defer objects.close()
+	var objects tree.Opener = noObjects{}
+	if img.objects != nil {
+		objects = img.objects
+	}
 	if os.Geteuid() != 0 && !x.NoOwner {
 		x.NoOwner, x.UserXattrs = true, !x.SkipXattrs
 		a.remark("note: without root, files are yours and have no attributes but user.*")
@@ -107,12 +111,7 @@ func (a *app) export(ctx context.Context, x *exportCommand) error {
 }
 
 // load reads the tree that is to be written.
-func (x *exportCommand) load(ctx context.Context) (*tree.Inode, error) {
-	img, err := openImageFile(x.image)
-	if err != nil {
-		return nil, err
-	}
-	defer img.Close()
+func (x *exportCommand) load(ctx context.Context, img *imageFile) (*tree.Inode, error) {
 	root, err := img.tree(ctx)
 	if err != nil {
 		return nil, err
@@ -130,19 +129,6 @@ func (x *exportCommand) load(ctx context.Context) (*tree.Inode, error) {
 	// The first names of hard links may be elsewhere in the tree.
 	tree.SettleLinks(dir)
 	return dir, nil
-}
-
-// OpenObject implements [tree.Opener].
-func (s stores) OpenObject(n *tree.Inode) (io.ReadCloser, error) {
-	path := strings.TrimLeft(n.BackingPath(), "/")
-	if len(s) == 0 {
-		return nil, errStoreNeeded
-	}
-	f, err := s.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("object %s: %w", path, errNotStored)
-	}
-	return f, err
 }
 
 func (a *app) printExport(x *exportCommand, root *tree.Inode) error {

@@ -36,7 +36,6 @@ type importCommand struct {
 	source string
 	names  []string
 
-	stores        []string
 	requireVerity bool
 	hardlink      bool
 	cache         bool
@@ -71,7 +70,7 @@ func (a *app) importCommand() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	storesFlag(flags, &c.stores)
+	storesFlag(flags)
 	c.scan.flags(cmd)
 	flags.BoolVar(&c.requireVerity, "require-verity", false, "refuse a repository whose objects need not have fs-verity")
 	flags.BoolVar(&c.hardlink, "hardlink", false, "make objects of the files themselves, by hard links, where both are on one filesystem: nobody may write to the files any more")

@@ -35,7 +35,7 @@ printed are escaped: \n, \xHH, and \\ for the backslash.`,
   composefs ls -R --json doc.cfs | jq -r '.[] | select(.size > 1000000) | .path'`,
 		Args: arguments(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			img, err := openImageFile(args[0])
+			img, err := a.openImage(cmd, args[0])
 			if err != nil {
 				return err
 			}
@@ -60,6 +60,7 @@ printed are escaped: \n, \xHH, and \\ for the backslash.`,
 	flags.BoolVarP(&l.recursive, "recursive", "R", false, "also what is in the directories below, with full paths")
 	flags.BoolVarP(&l.self, "directory", "d", false, "the directory itself, not what is in it")
 	jsonFlag(flags, &l.json)
+	imageFlags(a, cmd)
 	return cmd
 }
 

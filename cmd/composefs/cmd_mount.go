@@ -12,8 +12,10 @@ import (
 
 const mountLong = `mount shows the tree of an image at a directory. It needs root.
 
-The contents of files come from the stores, which are searched in the order they are given. Nothing is
-copied or unpacked, so that it takes the same time for any number of files.
+IMAGE is an image file, or the name or digest of an image in the repository: it is a name if --repo is
+given or there is no such file. The contents of files come from the repository, or from the stores,
+which are searched in the order they are given. Nothing is copied or unpacked, so that it takes the same
+time for any number of files.
 
 What is checked depends on --verity and --digest:
 
@@ -26,10 +28,16 @@ What is checked depends on --verity and --digest:
                     trusts the digest can then trust the tree: without --verity it implies
                     --verity=require, or --verity=try together with --allow-computed.
 
+An image of a repository must have the digest that it is known by. If the repository requires fs-verity
+the mount is one of --verity=require; otherwise that can be asked for, and is off by default.
+
 With --upper and --work, both on one filesystem, the mount is writable and changes go to the upper
 directory.`
 
 const mountExample = `  composefs mount --store /srv/store doc.cfs /mnt
+
+  # An image of the repository.
+  composefs mount debian:12 /mnt
 
   # Trust nothing but a digest.
   composefs mount --store /srv/store --digest 5ad8f0... doc.cfs /mnt
@@ -55,12 +63,12 @@ func (a *app) mountCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			files, err := openMountFiles(args[0], merged)
+			files, err := a.openMountFiles(cmd, args[0], merged)
 			if err != nil {
 				return err
 			}
 			defer files.close()
-			files.AllowComputed = allowComputed
+			files.AllowComputed = files.AllowComputed || allowComputed
 			state, err := mount.At(cmd.Context(), files.Options, args[1])
 			switch {
 			case err != nil:
@@ -77,7 +85,8 @@ func (a *app) mountCommand() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	storesFlag(flags, &opts.Objects)
+	storesFlag(flags)
+	imageFlags(a, cmd)
 	textFlag(cmd, &opts.Verity, "verity", "have the kernel verify files: off, try or require", "off", "try", "require")
 	digestFlag(flags, &opts.Digest, "digest", "fs-verity digest in `HEX` that the image must have")
 	flags.BoolVar(&allowComputed, "allow-computed", false, "compute the image's digest if its filesystem has no fs-verity, which proves it for the moment of mounting only")
@@ -99,7 +108,11 @@ func mergeMountOptions(cmd *cobra.Command, text string, own mount.TextOptions) (
 	if err != nil {
 		return merged, usagef("-o %s: %w", text, err)
 	}
-	merged.Objects = append(merged.Objects, own.Objects...)
+	storePaths, err := cmd.Flags().GetStringArray("store")
+	if err != nil {
+		return merged, err
+	}
+	merged.Objects = append(merged.Objects, storePaths...)
 	given := cmd.Flags().Changed
 	switch {
 	case given("verity"):
@@ -139,7 +152,59 @@ type mountFiles struct {
 }
 
 // openMountFiles opens what the options name. The caller closes it.
-func openMountFiles(image string, t mount.TextOptions) (*mountFiles, error) {
+func (a *app) openMountFiles(cmd *cobra.Command, image string, t mount.TextOptions) (*mountFiles, error) {
+	if isNamed(cmd, image) && len(t.Objects) == 0 {
+		return a.openNamedMount(cmd, image, t)
+	}
+	if cmd.Flags().Changed("repo") && len(t.Objects) > 0 {
+		return nil, usagef("stores are for image files, and --repo for names of images: want one of them")
+	}
+	m, err := openOptionFiles(t)
+	if err != nil {
+		return nil, err
+	}
+	if m.Image, err = openNow(image); err != nil {
+		m.close()
+		return nil, fmt.Errorf("image: %w", err)
+	}
+	m.opened = append(m.opened, m.Image)
+	return m, nil
+}
+
+// openNamedMount opens an image of a repository, to be mounted as that demands. While it is open
+// nothing of it is collected; then the kernel has it open.
+func (a *app) openNamedMount(cmd *cobra.Command, name string, t mount.TextOptions) (*mountFiles, error) {
+	img, err := a.openNamedImage(cmd, name)
+	if err != nil {
+		return nil, err
+	}
+	m, err := openOptionFiles(t)
+	if err != nil {
+		img.Close()
+		return nil, err
+	}
+	m.opened = append(m.opened, img)
+	m.Image, m.Objects = img.file, img.repo.ObjectDirs()
+	if img.repo.RequiresVerity() {
+		if m.Verity < mount.VerityRequire && cmd.Flags().Changed("verity") {
+			m.close()
+			return nil, usagef("--verity=%s: the repository requires fs-verity", m.Verity)
+		}
+		m.Verity = mount.VerityRequire
+	}
+	if t.Digest.IsZero() {
+		// Without fs-verity the content can be compared with the name, at least now.
+		m.AllowComputed = !img.repo.RequiresVerity()
+	} else if t.Digest != img.digest {
+		m.close()
+		return nil, &mount.DigestError{Image: name, Want: t.Digest, Got: img.digest, Err: mount.ErrWrongVerity}
+	}
+	m.Digest = img.digest
+	return m, nil
+}
+
+// openOptionFiles opens what the options name besides the image. The caller closes it.
+func openOptionFiles(t mount.TextOptions) (*mountFiles, error) {
 	m := &mountFiles{Options: mount.Options{
 		Verity:   t.Verity,
 		Digest:   t.Digest,
@@ -163,7 +228,6 @@ func openMountFiles(image string, t mount.TextOptions) (*mountFiles, error) {
 		m.opened = append(m.opened, f)
 		return f
 	}
-	m.Image = open("image", image)
 	for _, dir := range t.Objects {
 		m.Objects = append(m.Objects, open("store", dir))
 	}

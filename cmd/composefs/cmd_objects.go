@@ -2,10 +2,7 @@ package main
 
 import (
 	"bufio"
-	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -26,13 +23,12 @@ type objectJSON struct {
 }
 
 func (a *app) objectsCommand() *cobra.Command {
-	var storePaths []string
 	var missing, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "objects IMAGE...",
 		Short: "list the objects that images need",
 		Long: `objects lists the objects of the store that the images refer to, each once and sorted, by their paths in
-the store. With --missing it lists only those that none of the stores has.`,
+the store. With --missing it lists only those that none of the stores has, or the repository.`,
 		Example: `  composefs objects a.cfs b.cfs
 
   # What must be fetched to use the image.
@@ -42,17 +38,12 @@ the store. With --missing it lists only those that none of the stores has.`,
   comm -12 <(composefs objects a.cfs) <(composefs objects b.cfs)`,
 		Args: arguments(1, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if missing != (len(storePaths) > 0) {
-				return usagef("--missing and --store are of use together only")
+			if !missing && cmd.Flags().Changed("store") {
+				return usagef("--store is of use with --missing only")
 			}
 			found := map[string]objectJSON{}
 			for _, name := range args {
-				if err := collectObjects(cmd.Context(), name, found); err != nil {
-					return err
-				}
-			}
-			if missing {
-				if err := dropPresent(cmd.Context(), storePaths, found); err != nil {
+				if err := a.collectObjects(cmd, name, missing, found); err != nil {
 					return err
 				}
 			}
@@ -72,20 +63,24 @@ the store. With --missing it lists only those that none of the stores has.`,
 			})
 		},
 	}
-	storesFlag(cmd.Flags(), &storePaths)
+	storesFlag(cmd.Flags())
+	imageFlags(a, cmd)
 	cmd.Flags().BoolVar(&missing, "missing", false, "only those that are not in the stores")
 	jsonFlag(cmd.Flags(), &asJSON)
 	return cmd
 }
 
-// collectObjects adds the objects of an image by their paths.
-func collectObjects(ctx context.Context, name string, found map[string]objectJSON) error {
-	img, err := openImageFile(name)
+// collectObjects adds the objects of an image by their paths, or only those that are missing.
+func (a *app) collectObjects(cmd *cobra.Command, name string, missing bool, found map[string]objectJSON) error {
+	img, err := a.openImage(cmd, name)
 	if err != nil {
 		return err
 	}
 	defer img.Close()
-	root, err := orInterrupted(ctx, func() (*tree.Inode, error) {
+	if missing && img.objects == nil {
+		return usagef("--missing from what? Give the store of %s with --store", name)
+	}
+	root, err := orInterrupted(cmd.Context(), func() (*tree.Inode, error) {
 		return img.Tree(erofs.TreeOptions{MetadataOnly: true})
 	})
 	if err != nil {
@@ -93,34 +88,22 @@ func collectObjects(ctx context.Context, name string, found map[string]objectJSO
 	}
 	for _, e := range tree.Walk(root) {
 		n := e.Inode
-		if path := n.BackingPath(); n.IsExternal() && path != "" {
-			found[path] = objectJSON{Path: path, PathBase64: inBase64(path), Digest: n.Digest, Size: n.Size}
+		path := n.BackingPath()
+		if !n.IsExternal() || path == "" || e.Link {
+			continue
 		}
-	}
-	return nil
-}
-
-// dropPresent removes what a store has.
-func dropPresent(ctx context.Context, storePaths []string, found map[string]objectJSON) error {
-	s, err := openStores(storePaths)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	for path := range found {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		for _, store := range s {
-			_, err := store.Stat(strings.TrimLeft(path, "/"))
-			if err == nil {
-				delete(found, path)
-				break
+		if missing {
+			if err := cmd.Context().Err(); err != nil {
+				return err
 			}
-			if !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("store %s: %w", store.Name(), err)
+			if ok, err := img.objects.has(strings.TrimLeft(path, "/")); ok || err != nil {
+				if err != nil {
+					return err
+				}
+				continue
 			}
 		}
+		found[path] = objectJSON{Path: path, PathBase64: inBase64(path), Digest: n.Digest, Size: n.Size}
 	}
 	return nil
 }

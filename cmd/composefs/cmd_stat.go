@@ -22,8 +22,8 @@ A symbolic link is described itself, not what it leads to, unless --follow is gi
 		Example: `  composefs stat doc.cfs /bash/copyright
   composefs stat --json doc.cfs /bash/copyright | jq -r .digest`,
 		Args: arguments(2, 2),
-		RunE: func(_ *cobra.Command, args []string) error {
-			img, err := openImageFile(args[0])
+		RunE: func(cmd *cobra.Command, args []string) error {
+			img, err := a.openImage(cmd, args[0])
 			if err != nil {
 				return err
 			}
@@ -52,6 +52,7 @@ A symbolic link is described itself, not what it leads to, unless --follow is gi
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "L", false, "describe what a symbolic link leads to")
 	jsonFlag(cmd.Flags(), &asJSON)
+	imageFlags(a, cmd)
 	return cmd
 }
 

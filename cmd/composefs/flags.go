@@ -16,10 +16,17 @@ func jsonFlag(flags *pflag.FlagSet, to *bool) {
 	flags.BoolVar(to, "json", false, "print JSON, in the shape that docs/json.md describes")
 }
 
-// storesFlag takes the stores to look for objects in.
-func storesFlag(flags *pflag.FlagSet, to *[]string) {
-	flags.StringArrayVar(to, "store", nil, "`DIR` with the objects of the image; may be given several times, the first is searched first")
+// storesFlag takes the stores to look for the objects of an image file in.
+func storesFlag(flags *pflag.FlagSet) {
+	flags.StringArray("store", nil, "`DIR` with the objects of the image; may be given several times, the first is searched first")
 	_ = cobra.MarkFlagDirname(flags, "store") // just defined
+}
+
+// imageFlags are those of commands that take an image, which is a file or the name of one in a
+// repository: see [app.openImage].
+func imageFlags(a *app, cmd *cobra.Command) {
+	repoFlag(cmd)
+	cmd.ValidArgsFunction = a.completeImageOrFile
 }
 
 // textFlag is an option whose value is one of a few words.

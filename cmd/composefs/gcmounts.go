@@ -83,7 +83,7 @@ func neededByMount(ctx context.Context, r *repository.Repository, info mount.Inf
 	}
 	defer img.Close()
 	if !info.Digest.IsZero() {
-		got, err := digestFile(ctx, info.Image, fsverity.Algorithm{Hash: info.Digest.Hash(), BlockBits: fsverity.SHA256.BlockBits})
+		got, err := digestFile(ctx, img.file, info.Image, fsverity.Algorithm{Hash: info.Digest.Hash(), BlockBits: fsverity.SHA256.BlockBits})
 		if err != nil {
 			return nil, err
 		}

@@ -63,8 +63,12 @@ func (c *importCommand) sourceOf(cmd *cobra.Command, f *os.File) (importSource, 
 	if err != nil {
 		return nil, err
 	}
+	storePaths, err := cmd.Flags().GetStringArray("store")
+	if err != nil {
+		return nil, err
+	}
 	if info.IsDir() {
-		if len(c.stores) > 0 {
+		if len(storePaths) > 0 {
 			return nil, usagef("--store is for image files, and %s is a directory", c.source)
 		}
 		return &directorySource{c, f}, nil
@@ -78,7 +82,7 @@ func (c *importCommand) sourceOf(cmd *cobra.Command, f *os.File) (importSource, 
 	if err != nil {
 		return nil, err
 	}
-	s, err := openStores(c.stores)
+	s, err := openStores(storePaths)
 	if err != nil {
 		return nil, err
 	}

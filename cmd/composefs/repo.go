@@ -27,6 +27,7 @@ var errNoRepository = errors.New("no repository")
 func (a *app) repositoryCommands() []*cobra.Command {
 	commands := []*cobra.Command{
 		a.initCommand(), a.importCommand(), a.imagesCommand(), a.tagCommand(), a.rmCommand(), a.gcCommand(),
+		a.storesCommand(), a.localizeCommand(), a.leasesCommand(), a.streamsCommand(), a.catStreamCommand(),
 	}
 	for _, cmd := range commands {
 		repoFlag(cmd)
@@ -165,4 +166,11 @@ func (a *app) completeImages(cmd *cobra.Command, _ []string, _ string) ([]cobra.
 		names = append(names, img.Refs...)
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeImageOrFile completes what openImage opens: names of images, else files.
+func (a *app) completeImageOrFile(cmd *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	names, _ := a.completeImages(cmd, args, begun)
+	names = slices.DeleteFunc(names, func(name cobra.Completion) bool { return !strings.HasPrefix(name, begun) })
+	return names, cobra.ShellCompDirectiveDefault
 }
