@@ -16,6 +16,7 @@ import (
 
 	"github.com/go-composefs/composefs/erofs"
 	"github.com/go-composefs/composefs/mount"
+	"github.com/go-composefs/composefs/repository"
 	"github.com/go-composefs/composefs/tree"
 )
 
@@ -33,6 +34,10 @@ var documentedShapes = map[string]any{
 	"import":   importJSON{},
 	"images":   repoImageJSON{},
 	"gc":       gcJSON{},
+	"leases":   repository.LeaseInfo{},
+	"stores":   storeJSON{},
+	"localize": repository.Localized{},
+	"streams":  streamJSON{},
 	"doctor":   doctorJSON{},
 	"version":  versionJSON{},
 }
