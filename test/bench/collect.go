@@ -44,21 +44,16 @@ func (b *bench) collection() error {
 	}
 	var pauses []time.Duration
 	work := fmt.Sprintf("gc of %d objects, %d of them garbage, and %d images", n, n-live, collectImages)
-	ours := contestant{
+	results, err := b.race(work, 3, contestant{
 		name:     "ours",
 		commands: []command{{argv: b.ours("composefs", "gc", "--repo", path)}},
+		beside:   func(ctx context.Context) error { return writeMeanwhile(ctx, path, &pauses) },
 		prepare: func() error {
 			if err := fillObjects(path, live, n); err != nil {
 				return err
 			}
 			return syncFilesystem(b.dir)
 		},
-	}
-	var results []result
-	err := beside(func(ctx context.Context) error { return writeMeanwhile(ctx, path, &pauses) }, func() error {
-		var err error
-		results, err = b.race(work, 3, ours)
-		return err
 	})
 	if err != nil {
 		return err
@@ -74,16 +69,6 @@ func (b *bench) collection() error {
 	b.judge(work, "p99 of a writer's pauses under 50 ms", p99 < 50*time.Millisecond,
 		"%s, at most %s, of %d objects", formatDuration(p99), formatDuration(pauses[len(pauses)-1]), len(pauses))
 	return os.RemoveAll(path)
-}
-
-// beside does something as long as something else goes on.
-func beside(background func(context.Context) error, do func() error) error {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error)
-	go func() { done <- background(ctx) }()
-	err := do()
-	cancel()
-	return errors.Join(err, <-done)
 }
 
 // numbered returns the i-th object's content.

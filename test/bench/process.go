@@ -4,6 +4,8 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // A sample is what one run of a contestant took.
@@ -26,6 +30,7 @@ type contestant struct {
 	name     string
 	prepare  func() error // before each run, not measured; may be nil
 	commands []command
+	beside   func(context.Context) error // while the commands run, until its context ends; may be nil
 }
 
 type command struct {
@@ -78,6 +83,17 @@ func (c contestant) run() (sample, error) {
 			return sample{}, err
 		}
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var beside errgroup.Group
+	if c.beside != nil {
+		beside.Go(func() error { return c.beside(ctx) })
+	}
+	total, err := c.runCommands()
+	cancel()
+	return total, errors.Join(err, beside.Wait())
+}
+
+func (c contestant) runCommands() (sample, error) {
 	var total sample
 	for _, cmd := range c.commands {
 		s, err := cmd.run()
