@@ -166,7 +166,7 @@ func (c *collector) exclude(ctx context.Context) (release func() error, err erro
 			err = fmt.Errorf("%w: another program has it open", ErrInUse)
 		}
 		if err == nil {
-			err = sleep(ctx, retryInterval)
+			err = pause(ctx)
 		}
 		if err != nil {
 			return nil, errors.Join(err, drop())

@@ -89,7 +89,7 @@ func (g *guard) start(ctx context.Context, l *Lease) error {
 			}
 			break
 		}
-		if err := sleep(ctx, retryInterval); err != nil {
+		if err := pause(ctx); err != nil {
 			return err
 		}
 	}
@@ -273,18 +273,18 @@ func (g *guard) enter(ctx context.Context, l *Lease) (leave func(), lost bool, e
 		if held {
 			continue
 		}
-		if err := sleep(ctx, retryInterval); err != nil {
+		if err := pause(ctx); err != nil {
 			return nil, false, err
 		}
 	}
 }
 
-// sleep waits, or returns why it should not.
-func sleep(ctx context.Context, d time.Duration) error {
+// pause waits for retryInterval, or returns why it should not.
+func pause(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(d):
+	case <-time.After(retryInterval):
 		return nil
 	}
 }

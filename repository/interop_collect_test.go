@@ -85,10 +85,10 @@ func chain(t *testing.T, r *Repository, prefix string, n int) (id string) {
 }
 
 func TestCollectRemovesWhatCfsctlRemoves(t *testing.T) {
-	for name, make := range collectables {
+	for name, fixture := range collectables {
 		t.Run(name, func(t *testing.T) {
 			bothAlgorithms(t, func(t *testing.T, alg fsverity.Algorithm) {
-				path := make(t, alg)
+				path := fixture(t, alg)
 				compareCollectors(t, path, nil, CollectOptions{})
 			})
 		})

@@ -318,7 +318,7 @@ func waitFor(t *testing.T, what string, so func() (bool, error)) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain until %s", what)
 		}
-		if err := sleep(t.Context(), retryInterval); err != nil {
+		if err := pause(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}

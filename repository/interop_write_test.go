@@ -322,12 +322,12 @@ func readTree(t *testing.T, dir string) map[string]string {
 		}
 		name := strings.TrimPrefix(path, dir)
 		seen[name] = fmt.Sprint(info.Mode(), info.ModTime().Unix())
-		switch e.Type() {
-		case 0:
+		switch {
+		case e.Type().IsRegular():
 			data, err := os.ReadFile(path)
 			seen[name] += " " + shaOf(data)
 			return err
-		case fs.ModeSymlink:
+		case e.Type() == fs.ModeSymlink:
 			target, err := os.Readlink(path)
 			seen[name] += " " + target
 			return err

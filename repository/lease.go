@@ -168,7 +168,7 @@ func (l *Lease) takeOver(ctx context.Context) error {
 	ok, err := tryFlock(l.file, exclusive)
 	// Who only looks at it has it locked for a moment.
 	for attempt := 0; err == nil && !ok && attempt < 20; attempt++ {
-		if err := sleep(ctx, retryInterval); err != nil {
+		if err := pause(ctx); err != nil {
 			return err
 		}
 		ok, err = tryFlock(l.file, exclusive)

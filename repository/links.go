@@ -258,12 +258,17 @@ func (l links) removeRef(name string) error {
 	if err := l.r.root.Remove(at); err != nil {
 		return err
 	}
-	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
-		if l.r.root.Remove(path.Join(l.dir, refsDir, dir)) != nil {
-			break // it is not empty
+	l.removeEmpty(path.Dir(name))
+	return nil
+}
+
+// removeEmpty removes a directory of refs and those above it, up to one that is not empty.
+func (l links) removeEmpty(dir string) {
+	for ; dir != "."; dir = path.Dir(dir) {
+		if err := l.r.root.Remove(path.Join(l.dir, refsDir, dir)); err != nil {
+			return
 		}
 	}
-	return nil
 }
 
 // dirs returns the directories that hold the links, which must be synced for the refs of these

@@ -69,14 +69,11 @@ func (s *objectSet) find(digest fsverity.Digest) int {
 	return -1
 }
 
-// mark marks a digest and says whether it is in the set and was not marked.
-func (s *objectSet) mark(digest fsverity.Digest) bool {
-	i := s.find(digest)
-	if i < 0 {
-		return false
+// mark marks a digest if it is in the set.
+func (s *objectSet) mark(digest fsverity.Digest) {
+	if i := s.find(digest); i >= 0 {
+		s.marks[i/32].Or(1 << (i % 32))
 	}
-	bit := uint32(1) << (i % 32)
-	return s.marks[i/32].Or(bit)&bit == 0
 }
 
 // marked says whether the i-th digest is.

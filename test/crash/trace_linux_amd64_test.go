@@ -217,9 +217,9 @@ func eachFault(t *testing.T, err syscall.Errno, most int, run func(fault) (done 
 // absolute returns a path as the kernel says it.
 func absolute(t *testing.T, path string) string {
 	t.Helper()
-	real, err := filepath.EvalSymlinks(path)
+	resolved, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return real
+	return resolved
 }
