@@ -229,15 +229,7 @@ func (r *Repository) StatObject(digest fsverity.Digest) (fs.FileInfo, error) {
 // fs-verity the kernel verifies what is read: then an object without it, or with another digest, is
 // [objects.ErrCorrupt]. Otherwise it is not verified. Close it after use.
 func (r *Repository) OpenObject(digest fsverity.Digest) (*os.File, error) {
-	f, err := r.objects.OpenObject(digest)
-	for _, s := range r.stores {
-		if !gone(err) {
-			break
-		}
-		if s.dir != nil {
-			f, err = s.dir.OpenObject(digest)
-		}
-	}
+	f, err := r.openRaw(digest)
 	if err != nil || !r.verity {
 		return f, err
 	}
@@ -250,4 +242,18 @@ func (r *Repository) OpenObject(digest fsverity.Digest) (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// openRaw is OpenObject without any verification.
+func (r *Repository) openRaw(digest fsverity.Digest) (*os.File, error) {
+	f, err := r.objects.OpenObject(digest)
+	for _, s := range r.stores {
+		if !gone(err) {
+			break
+		}
+		if s.dir != nil {
+			f, err = s.dir.OpenObject(digest)
+		}
+	}
+	return f, err
 }

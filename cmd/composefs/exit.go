@@ -55,6 +55,7 @@ var verificationErrors = []error{
 	splitstream.ErrCorrupt,
 	tree.ErrDigestMismatch,
 	errBadImage,
+	errProblems,
 }
 
 // errBadImage is what check ends with when it has found problems.

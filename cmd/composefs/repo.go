@@ -26,7 +26,7 @@ var errNoRepository = errors.New("no repository")
 // repositoryCommands are the commands that need a repository.
 func (a *app) repositoryCommands() []*cobra.Command {
 	commands := []*cobra.Command{
-		a.initCommand(), a.importCommand(), a.imagesCommand(), a.tagCommand(), a.rmCommand(), a.gcCommand(),
+		a.initCommand(), a.importCommand(), a.imagesCommand(), a.tagCommand(), a.rmCommand(), a.gcCommand(), a.fsckCommand(),
 		a.storesCommand(), a.localizeCommand(), a.leasesCommand(), a.streamsCommand(), a.catStreamCommand(),
 	}
 	for _, cmd := range commands {

@@ -166,6 +166,7 @@ func TestRepositoryStaysWholeWhateverHappensToAnImport(t *testing.T) {
 				t.Errorf("refs: %v", refs)
 			}
 			s.must("gc", "--repo", s.repo)
+			s.must("fsck", "--repo", s.repo)
 			s.must(args...)
 			if got := s.refs()["new"]; got != s.want {
 				t.Errorf("imported again: %q, want %s", got, s.want)
@@ -186,6 +187,7 @@ func TestRepositoryStaysWholeWhateverHappensToACollection(t *testing.T) {
 				t.Errorf("refs: %v", refs)
 			}
 			s.must("gc", "--repo", s.repo)
+			s.must("fsck", "--repo", s.repo)
 			out, err := exec.Command(s.program, "gc", "--dry-run", "--repo", s.repo).Output()
 			if err != nil || bytes.Contains(out, []byte("object ")) {
 				t.Errorf("garbage is left: %v\n%s", err, out)
@@ -208,6 +210,7 @@ func TestRepositoryStaysWholeWhateverHappensToNames(t *testing.T) {
 					return s.run(hurt, args...)
 				}, func(fault) {
 					s.refs()
+					s.must("fsck", "--repo", s.repo)
 					if out, err := exec.Command(s.program, args...).CombinedOutput(); err != nil && !strings.Contains(string(out), "old") {
 						t.Errorf("again: %v\n%s", err, out)
 					}

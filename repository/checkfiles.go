@@ -1,0 +1,164 @@
+package repository
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"github.com/go-composefs/composefs/fsverity"
+)
+
+// checkFiles looks at what is neither object nor link, and for what does not belong where it is.
+func (c *checker) checkFiles() error {
+	for _, check := range []func() error{c.checkMeta, c.checkTop, c.checkObjectNames, c.checkLeases, c.checkCache, c.checkState, c.checkQuarantine} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	for _, s := range c.r.stores {
+		if s.dir == nil {
+			c.found(Problem{Kind: ProblemStore, Path: storesName, Detail: fmt.Sprintf("the store %s is not there", s.path)})
+		}
+	}
+	return nil
+}
+
+// checkMeta looks whether meta.json, which could be read, says something that is not understood.
+func (c *checker) checkMeta() error {
+	if c.r.legacy {
+		return nil
+	}
+	m := &c.r.meta
+	for _, unknown := range []fields{m.others, m.Features.others} {
+		for name := range unknown {
+			c.found(Problem{Kind: ProblemMeta, Path: metaName, Detail: fmt.Sprintf("it has a field %q, which is not known", name), Note: true})
+		}
+	}
+	for _, name := range m.readOnly() {
+		c.found(Problem{Kind: ProblemMeta, Path: metaName, Detail: fmt.Sprintf("it has a feature %q, which is not known: the repository can only be read", name), Note: true})
+	}
+	data, err := fs.ReadFile(c.r.root.FS(), metaName)
+	if err != nil {
+		return err
+	}
+	// Programs write all of these, also if they are empty.
+	for _, name := range []string{"compatible", "read-only-compatible", "incompatible"} {
+		if !bytes.Contains(data, []byte(`"`+name+`"`)) {
+			c.found(Problem{Kind: ProblemMeta, Path: metaName, Detail: fmt.Sprintf("it has no field %q", name)})
+		}
+	}
+	return nil
+}
+
+// topNames are what a repository has at the top.
+var topNames = map[string]struct{}{
+	metaName: {}, objectsDir: {}, "images": {}, "streams": {}, leasesDir: {}, quarantineDir: {},
+	storesName: {}, cacheName: {}, stateName: {},
+}
+
+func (c *checker) checkTop() error {
+	entries, err := fs.ReadDir(c.r.root.FS(), ".")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		_, known := topNames[e.Name()]
+		if !known && !isTemporary(e.Name()) {
+			c.found(Problem{Kind: ProblemForeign, Path: e.Name(), Detail: "it is no part of a repository", Note: true})
+		}
+	}
+	return nil
+}
+
+// isTemporary says whether a file is one that is being written, or was by a process that is no more.
+func isTemporary(name string) bool {
+	return strings.HasPrefix(name, ".") // no program makes others of such names
+}
+
+// checkObjectNames looks for what is among the objects and is none.
+func (c *checker) checkObjectNames() error {
+	root := c.r.root.FS()
+	dirs, err := fs.ReadDir(root, objectsDir)
+	if err != nil {
+		return err
+	}
+	foreign := func(at, detail string) {
+		c.found(Problem{Kind: ProblemForeign, Path: at, Detail: detail})
+	}
+	for _, dir := range dirs {
+		at := objectsDir + "/" + dir.Name()
+		if isTemporary(dir.Name()) {
+			continue
+		}
+		if !dir.IsDir() || len(dir.Name()) != 2 || strings.Trim(dir.Name(), "0123456789abcdef") != "" {
+			foreign(at, "it is no directory of objects")
+			continue
+		}
+		entries, err := fs.ReadDir(root, at)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			digest, err := fsverity.ParseDigest(dir.Name() + e.Name())
+			switch {
+			case isTemporary(e.Name()):
+			case err != nil || digest.ObjectPath() != dir.Name()+"/"+e.Name() || digest.Hash() != c.r.meta.Algorithm.Hash:
+				foreign(at+"/"+e.Name(), "its name is no digest of this repository")
+			case !e.Type().IsRegular():
+				c.foundObject(ProblemObject, digest, "it is not a regular file")
+			}
+		}
+	}
+	return nil
+}
+
+func (c *checker) checkLeases() error {
+	for id, err := range c.r.leaseIDs() {
+		if err != nil {
+			return err
+		}
+		_, err := c.r.leaseInfo(id)
+		switch {
+		case err == nil, gone(err):
+		case errors.Is(err, ErrCorrupt), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+			c.found(Problem{Kind: ProblemLease, Path: leasesDir + "/" + id, Detail: oneLine(err)})
+		case errors.Is(err, fs.ErrPermission):
+			// The repository is another user's.
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *checker) checkCache() error {
+	data, err := fs.ReadFile(c.r.root.FS(), cacheName)
+	if gone(err) || errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	cache := FileCache{size: c.r.meta.Algorithm.Hash.Size()}
+	if cache.records(data) == nil {
+		c.found(Problem{Kind: ProblemCache, Path: cacheName, Detail: "it is damaged, so that imports do without it"})
+	}
+	return nil
+}
+
+func (c *checker) checkQuarantine() error {
+	entries, err := fs.ReadDir(c.r.root.FS(), quarantineDir)
+	if gone(err) {
+		return nil
+	}
+	for _, e := range entries {
+		c.found(Problem{
+			Kind: ProblemQuarantine, Path: quarantineDir + "/" + e.Name(), Note: true,
+			Detail: "it was taken out of use by a repair, and nothing needs it here",
+		})
+	}
+	return err
+}
