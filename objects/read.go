@@ -8,7 +8,6 @@ import (
 	"iter"
 	"os"
 	"strings"
-	"syscall"
 
 	"github.com/go-composefs/composefs/fsverity"
 )
@@ -48,8 +47,7 @@ func (d *Dir) OpenObject(digest fsverity.Digest) (*os.File, error) {
 // whatever slashes it starts with. It never leads out of the store, not by symlinks either, and
 // opens nothing but regular files. Close it after use.
 func (d *Dir) OpenBacking(path string) (*os.File, error) {
-	// Without O_NONBLOCK a FIFO would wait for a writer.
-	f, err := d.root.OpenFile(strings.TrimLeft(path, "/"), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := d.openBeneath(strings.TrimLeft(path, "/"))
 	if err != nil {
 		return nil, fmt.Errorf("open object: %w", err)
 	}
@@ -95,27 +93,50 @@ func (d *Dir) hashing(hash fsverity.Hash) fsverity.FileOptions {
 // looked at; files of other names are passed over.
 func (d *Dir) All() iter.Seq2[fsverity.Digest, error] {
 	return func(yield func(fsverity.Digest, error) bool) {
-		for i := range 256 {
-			sub := subName(byte(i))
-			entries, err := fs.ReadDir(d.root.FS(), sub)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
+		for b := range 256 {
+			names, err := d.NamesIn(byte(b))
 			if err != nil {
-				yield(fsverity.Digest{}, fmt.Errorf("list objects: %w", err))
+				yield(fsverity.Digest{}, err)
 				return
 			}
-			for _, e := range entries {
-				digest, err := fsverity.ParseDigest(sub + e.Name())
-				if err != nil || digest.ObjectPath() != sub+"/"+e.Name() {
-					continue // not an object's name, or one in capitals
-				}
-				if !yield(digest, nil) {
+			for _, found := range names {
+				if !found.Digest.IsZero() && !yield(found.Digest, nil) {
 					return
 				}
 			}
 		}
 	}
+}
+
+// Name is the name of something in a directory of objects.
+type Name struct {
+	Path   string          // from the store on; set if it is no object
+	Digest fsverity.Digest // of an object; else zero
+	Type   fs.FileMode     // what it is, as the directory says
+}
+
+// NamesIn lists the directory of the objects whose digests begin with a byte, in order, with what is
+// beside them there.
+func (d *Dir) NamesIn(first byte) ([]Name, error) {
+	sub := subName(first)
+	entries, err := fs.ReadDir(d.root.FS(), sub)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list objects: %w", err)
+	}
+	names := make([]Name, len(entries))
+	for i, e := range entries {
+		names[i].Type = e.Type()
+		digest, err := fsverity.ParseDigest(sub + e.Name())
+		if err == nil && strings.ToLower(e.Name()) == e.Name() {
+			names[i].Digest = digest
+		} else {
+			names[i].Path = sub + "/" + e.Name()
+		}
+	}
+	return names, nil
 }
 
 // subName is the name of the directory of the objects whose digests start with b.

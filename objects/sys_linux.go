@@ -57,6 +57,19 @@ func (d *Dir) openFile(path string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
+// openBeneath opens a file by a path that may lead anywhere but out of the store.
+func (d *Dir) openBeneath(path string) (*os.File, error) {
+	fd, err := linux.OpenBeneath(int(d.dir.Fd()), path)
+	switch {
+	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
+		// Older than Linux 5.6, or a sandbox that knows no more than that.
+		return d.root.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	case err != nil:
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
 // ReadAt implements [io.ReaderAt].
 func (fd descriptor) ReadAt(p []byte, off int64) (int, error) {
 	n, err := linux.ReadAt(int(fd), p, off)

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -22,6 +23,12 @@ func (d *Dir) stat(path string) (found, error) {
 func (d *Dir) openExisting(path string) (*os.File, error) { return d.root.Open(path) }
 
 func (d *Dir) openFile(path string) (*os.File, error) { return d.root.Open(path) }
+
+// openBeneath opens a file by a path that may lead anywhere but out of the store. Without O_NONBLOCK a
+// FIFO would wait for a writer.
+func (d *Dir) openBeneath(path string) (*os.File, error) {
+	return d.root.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+}
 
 func (d *Dir) unlink(path string) error { return d.root.Remove(path) }
 

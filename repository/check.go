@@ -3,6 +3,7 @@ package repository
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
 	"github.com/go-composefs/composefs/fsverity"
@@ -79,8 +81,10 @@ type checker struct {
 	opts  CheckOptions
 	limit *rate.Limiter // nil: none
 
-	set   *objectSet
-	sizes []atomic.Int64 // of the objects in set, plus one; 0 if not known yet
+	set *objectSet
+	// Of the objects in set, in bytes plus one; 0 if it is not known.
+	sizes  []atomic.Int64 // that were read
+	wanted []atomic.Int64 // as images have it
 
 	mu        sync.Mutex
 	result    Checked
@@ -90,21 +94,33 @@ type checker struct {
 
 func (c *checker) check(ctx context.Context) error {
 	var err error
-	if c.set, err = listObjects(c.r.objects, c.r.meta.Algorithm); err != nil {
+	if c.set, err = listObjects(c.r.objects, c.r.meta.Algorithm, c.foreign); err != nil {
 		return err
 	}
-	c.sizes = make([]atomic.Int64, c.set.count())
 	c.result.Objects = c.set.count()
+	c.sizes, c.wanted = make([]atomic.Int64, c.set.count()), make([]atomic.Int64, c.set.count())
 	if err := c.checkFiles(); err != nil {
 		return err
 	}
-	for _, l := range []links{c.r.images(), c.r.streams()} {
-		if err := c.checkLinks(ctx, l); err != nil {
-			return err
-		}
+	// Reading images keeps one processor busy, reading objects all of them.
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		return errors.Join(c.checkLinks(gctx, c.r.images()), c.checkLinks(gctx, c.r.streams()))
+	})
+	if !c.opts.NoData {
+		g.Go(func() error { return c.scrub(gctx) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if err := c.compareSizes(); err != nil {
+		return err
 	}
 	if !c.opts.NoData {
-		if err := c.scrub(ctx); err != nil {
+		if err := c.scrubElsewhere(ctx); err != nil {
+			return err
+		}
+		if err := c.removeState(); err != nil {
 			return err
 		}
 	}
@@ -133,41 +149,55 @@ func (c *checker) foundObject(kind ProblemKind, digest fsverity.Digest, format s
 
 // need looks whether an object is there, in a size unless that is negative.
 func (c *checker) need(digest fsverity.Digest, size int64) error {
-	got, err := c.size(digest)
-	if gone(err) {
-		ok, err := c.r.storedElsewhere(digest, size)
-		if err != nil {
-			return err
+	if i := c.set.find(digest); i >= 0 {
+		if size >= 0 && !c.wanted[i].CompareAndSwap(0, size+1) && c.wanted[i].Load() != size+1 {
+			c.foundObject(ProblemObject, digest, "images do not agree whether it has %d or %d bytes", size, c.wanted[i].Load()-1)
 		}
-		if !ok {
-			c.foundObject(ProblemMissing, digest, "it is missing")
-			return nil
-		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.elsewhere[digest] = struct{}{}
 		return nil
 	}
+	// It came after the names were read, or is in another store.
+	got, err := c.r.objects.Size(digest)
 	if err == nil && size >= 0 && got != size {
 		c.foundObject(ProblemObject, digest, "it has %d bytes and should have %d", got, size)
 	}
-	return err
+	if !gone(err) {
+		return err
+	}
+	ok, err := c.r.storedElsewhere(digest, size)
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		c.foundObject(ProblemMissing, digest, "it is missing")
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.elsewhere[digest] = struct{}{}
+	return nil
 }
 
-// size returns the size of one of the repository's own objects.
-func (c *checker) size(digest fsverity.Digest) (int64, error) {
-	i := c.set.find(digest)
-	if i < 0 {
-		return c.r.objects.Size(digest)
+// compareSizes compares the sizes that images want with those that objects have.
+func (c *checker) compareSizes() error {
+	for i := range c.wanted {
+		want, got := c.wanted[i].Load()-1, c.sizes[i].Load()-1
+		if want < 0 || want == got {
+			continue
+		}
+		digest := c.set.digest(i)
+		if got < 0 { // its content was not read
+			var err error
+			if got, err = c.r.objects.Size(digest); gone(err) {
+				continue // collected meanwhile, with the image that needed it
+			} else if err != nil {
+				return err
+			}
+		}
+		if want != got {
+			c.foundObject(ProblemObject, digest, "it has %d bytes and should have %d", got, want)
+		}
 	}
-	if known := c.sizes[i].Load(); known > 0 {
-		return known - 1, nil
-	}
-	size, err := c.r.objects.Size(digest)
-	if err == nil {
-		c.sizes[i].Store(size + 1)
-	}
-	return size, err
+	return nil
 }
 
 // oneLine makes an error fit for a detail.

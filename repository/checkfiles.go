@@ -8,12 +8,12 @@ import (
 	"io/fs"
 	"strings"
 
-	"github.com/go-composefs/composefs/fsverity"
+	"github.com/go-composefs/composefs/objects"
 )
 
 // checkFiles looks at what is neither object nor link, and for what does not belong where it is.
 func (c *checker) checkFiles() error {
-	for _, check := range []func() error{c.checkMeta, c.checkTop, c.checkObjectNames, c.checkLeases, c.checkCache, c.checkState, c.checkQuarantine} {
+	for _, check := range []func() error{c.checkMeta, c.checkTop, c.checkObjectDirs, c.checkLeases, c.checkCache, c.checkState, c.checkQuarantine} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -78,41 +78,31 @@ func isTemporary(name string) bool {
 	return strings.HasPrefix(name, ".") // no program makes others of such names
 }
 
-// checkObjectNames looks for what is among the objects and is none.
-func (c *checker) checkObjectNames() error {
-	root := c.r.root.FS()
-	dirs, err := fs.ReadDir(root, objectsDir)
-	if err != nil {
-		return err
-	}
-	foreign := func(at, detail string) {
-		c.found(Problem{Kind: ProblemForeign, Path: at, Detail: detail})
-	}
+// checkObjectDirs looks for what is beside the directories of objects.
+func (c *checker) checkObjectDirs() error {
+	dirs, err := fs.ReadDir(c.r.root.FS(), objectsDir)
 	for _, dir := range dirs {
-		at := objectsDir + "/" + dir.Name()
-		if isTemporary(dir.Name()) {
-			continue
-		}
-		if !dir.IsDir() || len(dir.Name()) != 2 || strings.Trim(dir.Name(), "0123456789abcdef") != "" {
-			foreign(at, "it is no directory of objects")
-			continue
-		}
-		entries, err := fs.ReadDir(root, at)
-		if err != nil {
-			return err
-		}
-		for _, e := range entries {
-			digest, err := fsverity.ParseDigest(dir.Name() + e.Name())
-			switch {
-			case isTemporary(e.Name()):
-			case err != nil || digest.ObjectPath() != dir.Name()+"/"+e.Name() || digest.Hash() != c.r.meta.Algorithm.Hash:
-				foreign(at+"/"+e.Name(), "its name is no digest of this repository")
-			case !e.Type().IsRegular():
-				c.foundObject(ProblemObject, digest, "it is not a regular file")
-			}
+		isDir := dir.IsDir() && len(dir.Name()) == 2 && strings.Trim(dir.Name(), "0123456789abcdef") == ""
+		if !isDir && !isTemporary(dir.Name()) {
+			c.found(Problem{Kind: ProblemForeign, Path: objectsDir + "/" + dir.Name(), Detail: "it is no directory of objects"})
 		}
 	}
-	return nil
+	return err
+}
+
+// foreign notes what is among the objects and is none.
+func (c *checker) foreign(found objects.Name) {
+	path := found.Path
+	switch {
+	case path == "" && found.Digest.Hash() == c.r.meta.Algorithm.Hash:
+		c.foundObject(ProblemObject, found.Digest, "it is not a regular file")
+		return
+	case path == "":
+		path = found.Digest.ObjectPath()
+	case isTemporary(path[len("xx/"):]):
+		return
+	}
+	c.found(Problem{Kind: ProblemForeign, Path: objectsDir + "/" + path, Detail: "its name is no digest of this repository"})
 }
 
 func (c *checker) checkLeases() error {

@@ -96,7 +96,7 @@ func (r *Repository) collect(ctx context.Context, opts CollectOptions) (_ Collec
 	if ok, err := tryLockByte(leases.lock, collectorByte, exclusive); err != nil || !ok {
 		return Collected{}, errors.Join(err, fmt.Errorf("%w: garbage is being collected", ErrInUse))
 	}
-	if c.set, err = listObjects(r.objects, r.meta.Algorithm); err != nil {
+	if c.set, err = listObjects(r.objects, r.meta.Algorithm, nil); err != nil {
 		return Collected{}, err
 	}
 	c.marker = newMarker(c)

@@ -2,8 +2,12 @@ package repository
 
 import (
 	"bytes"
+	"runtime"
+	"slices"
 	"sort"
 	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/go-composefs/composefs/fsverity"
 	"github.com/go-composefs/composefs/objects"
@@ -18,28 +22,42 @@ type objectSet struct {
 	marks []atomic.Uint32
 }
 
-// listObjects reads the names of the objects in a directory.
-func listObjects(dir *objects.Dir, alg fsverity.Algorithm) (*objectSet, error) {
+// listObjects reads the names of the objects in a directory. other, if not nil, is told of what is
+// not, or need not be, one of the repository's.
+func listObjects(dir *objects.Dir, alg fsverity.Algorithm, other func(objects.Name)) (*objectSet, error) {
 	s := &objectSet{size: alg.Hash.Size()}
-	last := -1
-	for digest, err := range dir.All() {
-		if err != nil {
-			return nil, err
-		}
-		if digest.Hash() != alg.Hash {
-			continue // of another algorithm: not the repository's
-		}
-		at := len(s.sums)
-		s.sums = digest.Append(s.sums)
-		for b := int(s.sums[at]); last < b; {
-			last++
-			s.start[last] = at / s.size
+	var sums [256][]byte
+	var others [256][]objects.Name
+	var g errgroup.Group
+	g.SetLimit(min(4, runtime.GOMAXPROCS(0)))
+	for b := range sums {
+		g.Go(func() error {
+			names, err := dir.NamesIn(byte(b))
+			sums[b] = make([]byte, 0, len(names)*s.size)
+			for _, found := range names {
+				known := !found.Digest.IsZero() && found.Digest.Hash() == alg.Hash
+				if known {
+					sums[b] = found.Digest.Append(sums[b])
+				}
+				if !known || !found.Type.IsRegular() {
+					others[b] = append(others[b], found)
+				}
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for b := range sums {
+		s.start[b+1] = s.start[b] + len(sums[b])/s.size
+		for _, found := range others[b] {
+			if other != nil {
+				other(found)
+			}
 		}
 	}
-	for last < 256 {
-		last++
-		s.start[last] = s.count()
-	}
+	s.sums = slices.Concat(sums[:]...)
 	s.marks = make([]atomic.Uint32, (s.count()+31)/32)
 	return s, nil
 }

@@ -31,7 +31,7 @@ func (c *checker) scrub(ctx context.Context) error {
 	state := c.resume()
 	for _, digest := range state.Bad {
 		// What was found before is still so, or it was mended meanwhile.
-		if err := c.scrubOne(ctx, c.r.objects, digest); err != nil {
+		if _, err := c.scrubOne(ctx, c.r.objects, digest); err != nil {
 			return err
 		}
 	}
@@ -50,10 +50,7 @@ func (c *checker) scrub(ctx context.Context) error {
 			saved = time.Now()
 		}
 	}
-	if err := c.scrubElsewhere(ctx); err != nil {
-		return err
-	}
-	return c.removeState()
+	return nil
 }
 
 // scrubRange reads objects of the set.
@@ -68,9 +65,11 @@ func (c *checker) scrubRange(ctx context.Context, from, to int) error {
 				if i >= to {
 					return nil
 				}
-				if err := c.scrubOne(ctx, c.r.objects, c.set.digest(i)); err != nil {
+				size, err := c.scrubOne(ctx, c.r.objects, c.set.digest(i))
+				if err != nil {
 					return err
 				}
+				c.sizes[i].Store(size + 1)
 			}
 		})
 	}
@@ -87,7 +86,7 @@ func (c *checker) scrubElsewhere(ctx context.Context) error {
 			if ok, err := store.dir.Has(digest); err != nil || !ok {
 				continue // need has looked at it: it changed meanwhile
 			}
-			if err := c.scrubOne(ctx, store.dir, digest); err != nil {
+			if _, err := c.scrubOne(ctx, store.dir, digest); err != nil {
 				return err
 			}
 			break
@@ -96,33 +95,33 @@ func (c *checker) scrubElsewhere(ctx context.Context) error {
 	return nil
 }
 
-// scrubOne reads an object and compares it with its name. Errors are those of the context.
-func (c *checker) scrubOne(ctx context.Context, dir *objects.Dir, digest fsverity.Digest) error {
+// scrubOne reads an object, compares it with its name, and returns its size, or -1 if it is not
+// there any more.
+func (c *checker) scrubOne(ctx context.Context, dir *objects.Dir, digest fsverity.Digest) (int64, error) {
 	if err := ctx.Err(); err != nil {
-		return err
+		return 0, err
 	}
 	f, err := dir.OpenObject(digest)
 	if gone(err) {
-		return nil // collected meanwhile; if it is needed that was told
+		return -1, nil // if it is needed that is told
 	}
 	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) {
-		return err // that says nothing about the object
+		return 0, err // that says nothing about the object
 	}
 	if err != nil {
 		c.foundObject(ProblemObject, digest, "it cannot be opened: %v", err)
-		return nil
+		return -1, nil
 	}
 	defer f.Close()
 	if c.opts.FromDisk {
 		if err := dropCached(f); err != nil {
-			return fmt.Errorf("read from disk: %w", err)
+			return 0, fmt.Errorf("read from disk: %w", err)
 		}
 	}
 	size, got, err := c.digest(ctx, f, digest.Hash())
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
 	switch {
+	case ctx.Err() != nil:
+		return 0, ctx.Err()
 	case err != nil:
 		c.foundObject(ProblemObject, digest, "it cannot be read: %v", err)
 	case got != digest:
@@ -137,7 +136,7 @@ func (c *checker) scrubOne(ctx context.Context, dir *objects.Dir, digest fsverit
 	if c.opts.Progress != nil {
 		c.opts.Progress.Add(1, 0)
 	}
-	return nil
+	return size, nil
 }
 
 // checkVerity looks whether the kernel verifies a good object by its digest.

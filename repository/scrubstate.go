@@ -64,6 +64,8 @@ func (c *checker) resume() scrubState {
 
 // stateAt is the state before a directory is read.
 func (c *checker) stateAt(next int) scrubState {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	s := scrubState{Next: next, Objects: c.result.Read, Bytes: c.result.Bytes, Bad: []fsverity.Digest{}}
 	for digest, i := range c.bad {
 		if kind := c.result.Problems[i].Kind; kind == ProblemObject || kind == ProblemVerity {

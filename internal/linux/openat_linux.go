@@ -23,6 +23,22 @@ func OpenAt(dirfd int, name string, flags int, perm uint32) (int, error) {
 	}
 }
 
+// OpenBeneath opens a file below dirfd for reading, by a path that nothing, no symlink either, leads out
+// of there. It neither waits for the writer of a FIFO nor for leases.
+func OpenBeneath(dirfd int, path string) (int, error) {
+	how := unix.OpenHow{
+		Flags:   unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH,
+	}
+	for {
+		fd, err := unix.Openat2(dirfd, path, &how)
+		// EAGAIN: something was renamed meanwhile, and the kernel cannot tell where it is.
+		if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
+			return fd, err
+		}
+	}
+}
+
 // OpenPath opens whatever the name is, a symlink too, as a mere reference (O_PATH): nothing
 // happens to the file, not even if it is a device or a FIFO.
 func OpenPath(dirfd int, name string) (int, error) {
