@@ -90,6 +90,7 @@ type checker struct {
 	result    Checked
 	bad       map[fsverity.Digest]int      // objects with a problem, by its place in result
 	elsewhere map[fsverity.Digest]struct{} // objects that only other stores have
+	unequal   []unequalStream
 }
 
 func (c *checker) check(ctx context.Context) error {
@@ -116,6 +117,7 @@ func (c *checker) check(ctx context.Context) error {
 	if err := c.compareSizes(); err != nil {
 		return err
 	}
+	c.tellUnequal()
 	if !c.opts.NoData {
 		if err := c.scrubElsewhere(ctx); err != nil {
 			return err
@@ -169,6 +171,9 @@ func (c *checker) need(digest fsverity.Digest, size int64) error {
 		return err
 	case !ok:
 		c.foundObject(ProblemMissing, digest, "it is missing")
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.result.Problems[c.bad[digest]].size = size
 		return nil
 	}
 	c.mu.Lock()
@@ -195,6 +200,11 @@ func (c *checker) compareSizes() error {
 		}
 		if want != got {
 			c.foundObject(ProblemObject, digest, "it has %d bytes and should have %d", got, want)
+		}
+	}
+	for digest, i := range c.bad {
+		if at := c.set.find(digest); at >= 0 {
+			c.result.Problems[i].size = c.wanted[at].Load() - 1
 		}
 	}
 	return nil

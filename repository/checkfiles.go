@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/go-composefs/composefs/objects"
@@ -39,6 +40,9 @@ func (c *checker) checkMeta() error {
 	}
 	for _, name := range m.readOnly() {
 		c.found(Problem{Kind: ProblemMeta, Path: metaName, Detail: fmt.Sprintf("it has a feature %q, which is not known: the repository can only be read", name), Note: true})
+	}
+	if f := m.Formats; f != nil && f.Default != 2 && slices.Contains(m.Features.ReadOnlyCompatible, FeatureV1) != (f.Default == 1) {
+		c.found(Problem{Kind: ProblemMeta, Path: metaName, Detail: fmt.Sprintf("the feature %s and the image format %d contradict each other", FeatureV1, f.Default)})
 	}
 	data, err := fs.ReadFile(c.r.root.FS(), metaName)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -37,7 +38,7 @@ func (c *checker) checkLinks(ctx context.Context, l links) error {
 	for _, ref := range refs {
 		at := path.Join(l.dir, refsDir, ref.name)
 		if ref.err != nil {
-			c.found(Problem{Kind: ProblemLink, Path: at, Detail: oneLine(ref.err)})
+			c.found(Problem{Kind: ProblemLink, Path: at, Detail: oneLine(ref.err), malformed: true})
 			continue
 		}
 		if _, ok := known[ref.target]; ok {
@@ -59,7 +60,7 @@ func (c *checker) checkEntry(ctx context.Context, l links, e link) error {
 	at := l.dir + "/" + e.name
 	if e.err != nil {
 		digest, _ := fsverity.ParseDigest(e.name) // that is how an image's entry can be made again
-		c.found(Problem{Kind: ProblemLink, Path: at, Object: digest, Detail: oneLine(e.err)})
+		c.found(Problem{Kind: ProblemLink, Path: at, Object: digest, Detail: oneLine(e.err), malformed: true})
 		return nil
 	}
 	if l.dir == "streams" {
@@ -181,9 +182,30 @@ func (c *checker) checkStream(at string, e link) error {
 		total += uint64(info.Size())
 	}
 	if total != s.Size() {
-		return bad(fmt.Errorf("%w: it has %d bytes and should have %d", splitstream.ErrCorrupt, total, s.Size()))
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.unequal = append(c.unequal, unequalStream{slices.Collect(s.References()), Problem{
+			Kind: ProblemStream, Path: at, Object: e.digest,
+			Detail: fmt.Sprintf("it has %d bytes and should have %d", total, s.Size()),
+		}})
 	}
 	return nil
+}
+
+// unequalStream is a stream whose length is not what it says, perhaps because one of its objects is not
+// whole.
+type unequalStream struct {
+	objects []fsverity.Digest
+	problem Problem
+}
+
+// tellUnequal tells of the streams whose length is wrong though all their objects are good.
+func (c *checker) tellUnequal() {
+	for _, s := range c.unequal {
+		if !slices.ContainsFunc(s.objects, func(digest fsverity.Digest) bool { _, bad := c.bad[digest]; return bad }) {
+			c.found(s.problem)
+		}
+	}
 }
 
 func (c *checker) count(n *int) {

@@ -79,23 +79,11 @@ func (r *Repository) Collect(ctx context.Context, opts CollectOptions) (Collecte
 }
 
 func (r *Repository) collect(ctx context.Context, opts CollectOptions) (_ Collected, err error) {
-	if err := r.writable(); err != nil {
-		return Collected{}, err
-	}
-	leases, err := r.newLeaseDir()
+	c, err := r.newCollector(opts)
 	if err != nil {
 		return Collected{}, err
 	}
-	defer leases.Close()
-	dir, err := r.root.Open(".")
-	if err != nil {
-		return Collected{}, err
-	}
-	defer dir.Close()
-	c := &collector{r: r, opts: opts, leases: leases, dir: dir, removed: map[int]struct{}{}}
-	if ok, err := tryLockByte(leases.lock, collectorByte, exclusive); err != nil || !ok {
-		return Collected{}, errors.Join(err, fmt.Errorf("%w: garbage is being collected", ErrInUse))
-	}
+	defer c.Close()
 	if c.set, err = listObjects(r.objects, r.meta.Algorithm, nil); err != nil {
 		return Collected{}, err
 	}
@@ -134,6 +122,33 @@ type collector struct {
 	mu     sync.Mutex
 	result Collected
 }
+
+// newCollector returns the one collector of the repository. Close it after use.
+func (r *Repository) newCollector(opts CollectOptions) (*collector, error) {
+	if err := r.writable(); err != nil {
+		return nil, err
+	}
+	leases, err := r.newLeaseDir()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := r.root.Open(".")
+	if err != nil {
+		return nil, errors.Join(err, leases.Close())
+	}
+	c := &collector{r: r, opts: opts, leases: leases, dir: dir, removed: map[int]struct{}{}}
+	ok, err := tryLockByte(leases.lock, collectorByte, exclusive)
+	if err == nil && !ok {
+		err = fmt.Errorf("%w: garbage is being collected", ErrInUse)
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// Close lets others collect.
+func (c *collector) Close() error { return errors.Join(c.leases.Close(), c.dir.Close()) }
 
 // jobs is how much is done at once.
 func (c *collector) jobs() int {

@@ -43,6 +43,9 @@ type Problem struct {
 	// repository it is now. Both are empty if nothing was done.
 	Mended      string
 	Quarantined string
+
+	size      int64 // of the object as images have it; not more than 0 if that is not known
+	malformed bool  // a link that can mean nothing
 }
 
 // Solved says whether nothing is wrong any more: it was mended, or what nobody needs was put away.

@@ -89,10 +89,19 @@ func (c *checker) scrubElsewhere(ctx context.Context) error {
 			if _, err := c.scrubOne(ctx, store.dir, digest); err != nil {
 				return err
 			}
+			c.sayStore(digest, store.path)
 			break
 		}
 	}
 	return nil
+}
+
+// sayStore says of a problem that the object is another store's.
+func (c *checker) sayStore(digest fsverity.Digest, store string) {
+	if i, ok := c.bad[digest]; ok {
+		p := &c.result.Problems[i]
+		p.Path = store + "/" + digest.ObjectPath()
+	}
 }
 
 // scrubOne reads an object, compares it with its name, and returns its size, or -1 if it is not
@@ -105,8 +114,8 @@ func (c *checker) scrubOne(ctx context.Context, dir *objects.Dir, digest fsverit
 	if gone(err) {
 		return -1, nil // if it is needed that is told
 	}
-	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) {
-		return 0, err // that says nothing about the object
+	if isShort(err) {
+		return 0, err
 	}
 	if err != nil {
 		c.foundObject(ProblemObject, digest, "it cannot be opened: %v", err)
@@ -137,6 +146,12 @@ func (c *checker) scrubOne(ctx context.Context, dir *objects.Dir, digest fsverit
 		c.opts.Progress.Add(1, 0)
 	}
 	return size, nil
+}
+
+// isShort says whether an error is that the process or machine is short of something, which says nothing
+// about an object.
+func isShort(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
 }
 
 // checkVerity looks whether the kernel verifies a good object by its digest.

@@ -20,12 +20,18 @@ all objects, which it reads and compares with their names. It prints what is wro
 images with the paths of files, and streams. What is printed as a note makes the repository no worse.
 Others may go on using the repository meanwhile.
 
-If it is interrupted, --resume goes on where it was. If there are problems that are not solved in the
+If it is interrupted, --resume goes on where it was.
+
+--repair mends what can be mended: it replaces objects by good copies from other stores ("composefs stores")
+and from the directories that --from names, enables fs-verity that objects have lost, and makes lost
+links again. What is wrong and cannot be mended it moves to the directory quarantine of the repository,
+and nothing is ever deleted. If there are problems that are not solved in the
 end, fsck ends with exit code 3.`
 
 const fsckExample = `  composefs fsck
   composefs fsck --limit 50M          # beside other work
   composefs fsck --resume             # after that was interrupted
+  composefs fsck --repair --from /mnt/backup/composefs --from /srv/rootfs
   composefs fsck --json | jq -r '.problems[] | .needed_by[]?.paths[]?.path'`
 
 // errProblems is what fsck ends with if not all is well.
@@ -33,9 +39,11 @@ var errProblems = errors.New("the repository has problems")
 
 // fsckCommand is one command line of fsck.
 type fsckCommand struct {
-	opts  repository.CheckOptions
-	limit string
-	json  bool
+	opts   repository.CheckOptions
+	limit  string
+	repair bool
+	from   []string
+	json   bool
 }
 
 func (a *app) fsckCommand() *cobra.Command {
@@ -58,6 +66,9 @@ func (a *app) fsckCommand() *cobra.Command {
 	flags.BoolVar(&c.opts.FromDisk, "from-disk", false, "read objects from the disk, also those that the kernel has in memory")
 	flags.StringVar(&c.limit, "limit", "", "read no more than this many `BYTES` in a second, such as 50M")
 	flags.BoolVar(&c.opts.Resume, "resume", false, "go on where an earlier fsck was interrupted")
+	flags.BoolVar(&c.repair, "repair", false, "mend what can be mended, and put away what cannot")
+	flags.StringArrayVar(&c.from, "from", nil, "with --repair: a repository, directory of objects, or other `DIR` with good copies of files; may be given several times")
+	_ = cobra.MarkFlagDirname(flags, "from") // just defined
 	jobsFlag(flags, &c.opts.Jobs)
 	jsonFlag(flags, &c.json)
 	return cmd
@@ -66,6 +77,9 @@ func (a *app) fsckCommand() *cobra.Command {
 func (c *fsckCommand) check() error {
 	if c.opts.NoData && (c.opts.FromDisk || c.opts.Resume || c.limit != "") {
 		return usagef("--no-data reads no objects: --from-disk, --limit and --resume are about reading them")
+	}
+	if len(c.from) > 0 && !c.repair {
+		return usagef("--from says where --repair finds good copies")
 	}
 	if c.limit != "" {
 		var err error
@@ -107,7 +121,12 @@ func (a *app) fsck(cmd *cobra.Command, c *fsckCommand) error {
 	case err != nil:
 		return err
 	}
-	if err := a.printChecked(r, found, c.json); err != nil {
+	if c.repair && len(found.Problems) > 0 {
+		if err := r.Repair(cmd.Context(), &found, repository.RepairOptions{From: c.from}); err != nil {
+			return errors.Join(err, a.printChecked(r, found, c))
+		}
+	}
+	if err := a.printChecked(r, found, c); err != nil {
 		return err
 	}
 	if !found.OK() {
@@ -116,29 +135,50 @@ func (a *app) fsck(cmd *cobra.Command, c *fsckCommand) error {
 	return nil
 }
 
-func (a *app) printChecked(r *repository.Repository, found repository.Checked, asJSON bool) error {
-	if asJSON {
+func (a *app) printChecked(r *repository.Repository, found repository.Checked, c *fsckCommand) error {
+	if c.json {
 		return a.printJSON(newFsckJSON(found))
 	}
 	err := a.result(func(w *bufio.Writer) error {
 		paint := a.painter(a.out)
 		for i := range found.Problems {
-			a.printProblem(w, paint, &found.Problems[i])
+			a.printProblem(w, paint, &found.Problems[i], c.repair)
 		}
 		return nil
 	})
-	text := fmt.Sprintf("%d images, %d streams, %d objects", found.Images, found.Streams, found.Objects)
+	text := strings.Join([]string{
+		number(found.Images, "image"), number(found.Streams, "stream"), number(found.Objects, "object"),
+	}, ", ")
 	if found.Read > 0 {
 		text += fmt.Sprintf(", %s read", progress.Size(found.Bytes))
 	}
-	if found.OK() {
+	switch left, mended := countProblems(found); {
+	case left > 0:
+		text += fmt.Sprintf(": %s, %d mended", number(left+mended, "problem"), mended)
+	case mended > 0:
+		text += fmt.Sprintf(": %s, all mended", number(mended, "problem"))
+	default:
 		text += ": no problems found"
 	}
 	a.remark("%s: %s", printable(r.Path()), text)
 	return err
 }
 
-func (a *app) printProblem(w *bufio.Writer, paint func(color, string) string, p *repository.Problem) {
+// countProblems returns how many problems there are, and how many that were mended.
+func countProblems(found repository.Checked) (left, solved int) {
+	for _, p := range found.Problems {
+		switch {
+		case p.Note:
+		case p.Solved():
+			solved++
+		default:
+			left++
+		}
+	}
+	return left, solved
+}
+
+func (a *app) printProblem(w *bufio.Writer, paint func(color, string) string, p *repository.Problem, repaired bool) {
 	text := printable(p.Path) + ": "
 	switch {
 	case p.Note && a.quiet:
@@ -151,6 +191,14 @@ func (a *app) printProblem(w *bufio.Writer, paint func(color, string) string, p 
 	fmt.Fprintln(w, text)
 	for _, n := range p.NeededBy {
 		fmt.Fprintln(w, "    needed by "+neederText(n))
+	}
+	switch {
+	case p.Mended != "":
+		fmt.Fprintln(w, "    "+paint(green, "mended: "+printable(p.Mended)))
+	case p.Quarantined != "":
+		fmt.Fprintln(w, "    moved to "+printable(p.Quarantined))
+	case repaired && !p.Note:
+		fmt.Fprintln(w, "    not mended")
 	}
 }
 

@@ -158,10 +158,11 @@ func collectedText(dryRun bool, done repository.Collected) string {
 	if dryRun {
 		verb = "would remove"
 	}
-	text := fmt.Sprintf("%s %d objects, %s; %d images, %d streams, %d leases, %d temporary files; %d objects stay",
-		verb, done.Objects, progress.Size(done.Bytes), done.Images, done.Streams, done.Leases, done.Temporaries, done.Kept)
+	text := fmt.Sprintf("%s %s, %s; %s, %s, %s, %s; %d stay", verb, number(done.Objects, "object"), progress.Size(done.Bytes),
+		number(done.Images, "image"), number(done.Streams, "stream"), number(done.Leases, "lease"),
+		number(done.Temporaries, "temporary file"), done.Kept)
 	if len(done.InUse) > 0 {
-		text += fmt.Sprintf("; %d images without a name are in use", len(done.InUse))
+		text += fmt.Sprintf("; %s without a name in use", number(len(done.InUse), "image"))
 	}
 	return text
 }

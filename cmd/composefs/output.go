@@ -76,6 +76,14 @@ func (l *jsonList) end() error {
 	return err
 }
 
+// number says how many there are of something.
+func number(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
 // inBase64 returns the exact bytes of s for a JSON field beside its text, if s is not valid
 // UTF-8 and JSON cannot hold it: names, targets and attribute values are bytes. Else it
 // returns an empty string, and the field is left out.
