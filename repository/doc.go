@@ -12,7 +12,10 @@
 //	  streams/refs/NAME -> ../ID                   a name of a stream
 //	  leases/ID            what running transactions and lease holders rely on
 //	  leases/.lock         locks of this package's processes, see below
-//	  quarantine/HEX       what fsck took out of use
+//	  quarantine/HEX       what Repair took out of use
+//	  filecache            which files were imported, see FileCache
+//	  checkstate           how far an interrupted Check was
+//	  stores.json          paths of other stores
 //
 // It is the layout of composefs-rs 0.9, whose programs open the same directory; leases and
 // quarantine are ours, and not looked at by others. Names may contain slashes; a ref's link then

@@ -203,34 +203,6 @@ func (x *racer) run(ctx context.Context, role string) (n int, err error) {
 
 var raceRoles = []string{"import", "import", "import", "tag", "read", "collect", "collect"}
 
-// wantWhole fails unless every ref has an image of which all is there and as it should be.
-func wantWhole(t *testing.T, r *Repository) {
-	t.Helper()
-	images, err := r.Images()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, info := range images {
-		if info.Err != nil {
-			t.Errorf("image %v %s: %v", info.Refs, info.Digest, info.Err)
-			continue
-		}
-		if len(info.Refs) == 0 {
-			continue
-		}
-		refs, err := r.imageObjects(info.Digest)
-		if err != nil {
-			t.Errorf("image %v: %v", info.Refs, err)
-			continue
-		}
-		for _, ref := range append(refs, ObjectRef{Digest: info.Digest}) {
-			if err := r.objects.Verify(t.Context(), ref.Digest); err != nil {
-				t.Errorf("image %v: %v", info.Refs, err)
-			}
-		}
-	}
-}
-
 func TestGoroutinesRace(t *testing.T) {
 	path := newRepository(t, fsverity.SHA256).Path()
 	ctx, cancel := context.WithTimeout(t.Context(), raceTime(t))

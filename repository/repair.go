@@ -164,7 +164,7 @@ func (m *mender) relink(ctx context.Context, p *Problem) (string, error) {
 	}
 	img, err := m.r.openUnverified(p.Object)
 	if err != nil {
-		return "", nil //nolint:nilerr // an object that is no image stays as it is
+		return "", nil // an object that is no image stays as it is
 	}
 	defer img.Close()
 	m.t.addImage(p.Object)

@@ -101,7 +101,7 @@ func (s *sources) restore(ctx context.Context, to *objects.Dir, p *Problem) (str
 func restoreFrom(ctx context.Context, to *objects.Dir, digest fsverity.Digest, open func() (*os.File, error)) (bool, error) {
 	f, err := open()
 	if err != nil {
-		return false, nil //nolint:nilerr // then it is no copy
+		return false, nil // then it is no copy
 	}
 	defer f.Close()
 	_, err = putVerified(ctx, to, f, digest)
@@ -124,18 +124,18 @@ func (src *source) index(ctx context.Context, s *sources, like fsverity.Digest) 
 	alg := fsverity.Algorithm{Hash: like.Hash(), BlockBits: fsverity.SHA256.BlockBits}
 	return fs.WalkDir(src.root.FS(), ".", func(name string, e fs.DirEntry, err error) error {
 		if err != nil || !e.Type().IsRegular() {
-			return nil //nolint:nilerr // what cannot be read is no copy
+			return nil // what cannot be read is no copy
 		}
 		info, err := e.Info()
 		if err != nil {
-			return nil //nolint:nilerr // it is gone
+			return nil // it is gone
 		}
 		if _, wanted := s.sizes[info.Size()]; !wanted && !s.all {
 			return nil
 		}
 		f, err := src.root.Open(name)
 		if err != nil {
-			return nil //nolint:nilerr // another user's
+			return nil // another user's
 		}
 		defer f.Close()
 		digest, err := fsverity.File(ctx, f, info.Size(), fsverity.FileOptions{Options: fsverity.Options{Algorithm: alg}})

@@ -78,9 +78,6 @@ func (c *checker) stateAt(next int) scrubState {
 
 // saveState remembers how far it is, where it can be written.
 func (c *checker) saveState(s scrubState) error {
-	if c.r.readOnly != nil {
-		return nil
-	}
 	line, err := json.Marshal(s)
 	if err != nil {
 		return err
@@ -88,25 +85,27 @@ func (c *checker) saveState(s scrubState) error {
 	sum := sha256.Sum256(line)
 	data := append(line, '\n')
 	data = append(hex.AppendEncode(data, sum[:]), '\n')
-	return unlessReadOnly(c.r.replaceFile(stateName, data))
+	return c.mayWrite(func() error { return c.r.replaceFile(stateName, data) })
 }
 
 // removeState forgets an interrupted check: this one has read everything.
 func (c *checker) removeState() error {
-	if c.r.readOnly != nil {
+	return c.mayWrite(func() error {
+		if err := c.r.root.Remove(stateName); !gone(err) {
+			return err
+		}
 		return nil
-	}
-	err := c.r.root.Remove(stateName)
-	if gone(err) {
-		return nil
-	}
-	return unlessReadOnly(err)
+	})
 }
 
-// unlessReadOnly passes over that a file cannot be written: who checks another user's repository does
-// without.
-func unlessReadOnly(err error) error {
-	if errors.Is(cannotWrite(err), ErrReadOnly) {
+// mayWrite writes something, and passes over that it cannot: who checks another user's repository, or one
+// that is read-only, does without.
+func (c *checker) mayWrite(write func() error) error {
+	err := c.r.writable()
+	if err == nil {
+		err = cannotWrite(write())
+	}
+	if errors.Is(err, ErrReadOnly) || errors.Is(err, ErrLegacy) {
 		return nil
 	}
 	return err

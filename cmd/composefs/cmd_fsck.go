@@ -147,16 +147,16 @@ func (a *app) printChecked(r *repository.Repository, found repository.Checked, c
 		return nil
 	})
 	text := strings.Join([]string{
-		number(found.Images, "image"), number(found.Streams, "stream"), number(found.Objects, "object"),
+		counted(found.Images, "image"), counted(found.Streams, "stream"), counted(found.Objects, "object"),
 	}, ", ")
 	if found.Read > 0 {
 		text += fmt.Sprintf(", %s read", progress.Size(found.Bytes))
 	}
 	switch left, mended := countProblems(found); {
 	case left > 0:
-		text += fmt.Sprintf(": %s, %d mended", number(left+mended, "problem"), mended)
+		text += fmt.Sprintf(": %s, %d mended", counted(left+mended, "problem"), mended)
 	case mended > 0:
-		text += fmt.Sprintf(": %s, all mended", number(mended, "problem"))
+		text += fmt.Sprintf(": %s, all mended", counted(mended, "problem"))
 	default:
 		text += ": no problems found"
 	}

@@ -158,11 +158,11 @@ func collectedText(dryRun bool, done repository.Collected) string {
 	if dryRun {
 		verb = "would remove"
 	}
-	text := fmt.Sprintf("%s %s, %s; %s, %s, %s, %s; %d stay", verb, number(done.Objects, "object"), progress.Size(done.Bytes),
-		number(done.Images, "image"), number(done.Streams, "stream"), number(done.Leases, "lease"),
-		number(done.Temporaries, "temporary file"), done.Kept)
+	text := fmt.Sprintf("%s %s, %s; %s, %s, %s, %s; %d stay", verb, counted(done.Objects, "object"), progress.Size(done.Bytes),
+		counted(done.Images, "image"), counted(done.Streams, "stream"), counted(done.Leases, "lease"),
+		counted(done.Temporaries, "temporary file"), done.Kept)
 	if len(done.InUse) > 0 {
-		text += fmt.Sprintf("; %s without a name in use", number(len(done.InUse), "image"))
+		text += fmt.Sprintf("; %s without a name in use", counted(len(done.InUse), "image"))
 	}
 	return text
 }

@@ -45,7 +45,7 @@ while it is copied.`,
 			if asJSON {
 				return a.printJSON(done)
 			}
-			a.remark("%s copied, %s", number(done.Objects, "object"), progress.Size(done.Bytes))
+			a.remark("%s copied, %s", counted(done.Objects, "object"), progress.Size(done.Bytes))
 			return nil
 		},
 		ValidArgsFunction: a.completeImages,

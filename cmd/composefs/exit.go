@@ -101,10 +101,10 @@ func hint(err error) string {
 	var digest *mount.DigestError
 	var advised advisedError
 	switch {
-	case errors.Is(err, context.Canceled):
-		return ""
 	case errors.As(err, &advised):
 		return advised.advice
+	case errors.Is(err, context.Canceled):
+		return ""
 	case errors.Is(err, errNoRepository), errors.Is(err, repository.ErrNotRepository):
 		return "`composefs init` makes a repository; --repo or $" + repoVariable + " says where it is"
 	case errors.Is(err, repository.ErrLegacy):

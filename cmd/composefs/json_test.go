@@ -34,6 +34,7 @@ var documentedShapes = map[string]any{
 	"import":   importJSON{},
 	"images":   repoImageJSON{},
 	"gc":       gcJSON{},
+	"fsck":     fsckJSON{},
 	"leases":   repository.LeaseInfo{},
 	"stores":   storeJSON{},
 	"localize": repository.Localized{},

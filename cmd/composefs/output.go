@@ -76,8 +76,8 @@ func (l *jsonList) end() error {
 	return err
 }
 
-// number says how many there are of something.
-func number(n int, what string) string {
+// counted says how many there are of something.
+func counted(n int, what string) string {
 	if n != 1 {
 		what += "s"
 	}

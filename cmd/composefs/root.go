@@ -45,7 +45,11 @@ func composefs(ctx context.Context, std streams, args []string) int {
 	}
 	// What fails because it was told to stop says only that.
 	if ctx.Err() != nil {
-		err = context.Cause(ctx)
+		cause := context.Cause(ctx)
+		if advised := (advisedError{}); errors.As(err, &advised) {
+			cause = advisedError{cause, advised.advice}
+		}
+		err = cause
 	}
 	a.complain(cmd, err)
 	return exitCode(err)

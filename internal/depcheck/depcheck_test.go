@@ -42,7 +42,7 @@ var rows = []row{
 		modules:  []string{"github.com/klauspost/compress"},
 	},
 	{packages: []string{"layer"}},
-	{packages: []string{"repository"}},
+	{packages: []string{"repository"}, modules: []string{"golang.org/x/time"}},
 	{
 		packages: []string{"mount"},
 		// A mount is made from open files: whoever holds a store and a tree opens them.
