@@ -3,6 +3,7 @@ package repository
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 
 	"github.com/go-composefs/composefs/erofs"
@@ -58,13 +59,13 @@ type Needer struct {
 	Image  fsverity.Digest // or zero
 	Stream string          // or empty
 	Names  []string        // sorted; of the image or stream
-	// Paths are the files of an image whose content the object is, not more than maxPaths; none
-	// if the object is the image or stream itself.
+	// Paths are the files of an image whose content the object is, of a [Problem] not more than
+	// 100; none if the object is the image or stream itself.
 	Paths []string
 	More  int // how many paths there are besides
 }
 
-// maxPaths bounds how many paths of an image are named for one object.
+// maxPaths bounds how many paths of an image a problem names.
 const maxPaths = 100
 
 // nameNeeders says of each object with a problem who needs it.
@@ -72,14 +73,25 @@ func (c *checker) nameNeeders(ctx context.Context) error {
 	if len(c.bad) == 0 {
 		return nil
 	}
-	return c.r.needers(ctx, c.bad, func(digest fsverity.Digest, n Needer) {
+	return c.r.needers(ctx, c.bad, maxPaths, func(digest fsverity.Digest, n Needer) {
 		p := &c.result.Problems[c.bad[digest]]
 		p.NeededBy = append(p.NeededBy, n)
 	})
 }
 
-// needers finds who needs objects: the keys of a map. What cannot be read is passed over.
-func (r *Repository) needers(ctx context.Context, wanted map[fsverity.Digest]int, each func(fsverity.Digest, Needer)) error {
+// NeededBy returns who needs an object: images, with all paths of files whose content it is, and
+// streams. Images and streams that cannot be read are passed over.
+func (r *Repository) NeededBy(ctx context.Context, digest fsverity.Digest) ([]Needer, error) {
+	var list []Needer
+	err := r.needers(ctx, map[fsverity.Digest]int{digest: 0}, math.MaxInt, func(_ fsverity.Digest, n Needer) {
+		list = append(list, n)
+	})
+	return list, err
+}
+
+// needers finds who needs objects: the keys of a map. Of each image not more than most paths are named
+// for an object.
+func (r *Repository) needers(ctx context.Context, wanted map[fsverity.Digest]int, most int, each func(fsverity.Digest, Needer)) error {
 	images, err := r.Images()
 	if err != nil {
 		return err
@@ -92,7 +104,7 @@ func (r *Repository) needers(ctx context.Context, wanted map[fsverity.Digest]int
 			each(info.Digest, Needer{Image: info.Digest, Names: info.Refs})
 		}
 		if info.Err == nil {
-			r.neededBy(info, wanted, each)
+			r.neededBy(info, wanted, most, each)
 		}
 	}
 	streams, err := r.Streams()
@@ -119,7 +131,7 @@ func (r *Repository) needers(ctx context.Context, wanted map[fsverity.Digest]int
 }
 
 // neededBy finds the files of an image.
-func (r *Repository) neededBy(info ImageInfo, wanted map[fsverity.Digest]int, each func(fsverity.Digest, Needer)) {
+func (r *Repository) neededBy(info ImageInfo, wanted map[fsverity.Digest]int, most int, each func(fsverity.Digest, Needer)) {
 	img, err := r.openUnverified(info.Digest)
 	if err != nil {
 		return
@@ -140,7 +152,7 @@ func (r *Repository) neededBy(info ImageInfo, wanted map[fsverity.Digest]int, ea
 			n = &Needer{Image: info.Digest, Names: info.Refs}
 			found[ref.Digest] = n
 		}
-		if len(n.Paths) < maxPaths {
+		if len(n.Paths) < most {
 			n.Paths = append(n.Paths, string(path))
 		} else {
 			n.More++
