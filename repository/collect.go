@@ -266,6 +266,11 @@ func (c *collector) removeLeases() error {
 	return nil
 }
 
+// temporaryAge is how old temporary files must be to be garbage. Those that a lease does not stand for
+// exist for the time of two system calls; and file systems stamp files with a clock that is some
+// milliseconds behind the one that leases are stamped with.
+const temporaryAge = time.Minute
+
 // removeTemporaries removes what killed processes have left half made.
 func (c *collector) removeTemporaries() error {
 	before := time.Now()
@@ -278,6 +283,7 @@ func (c *collector) removeTemporaries() error {
 			before = l.Created // its process may be writing them
 		}
 	}
+	before = before.Add(-temporaryAge)
 	for _, dir := range []string{".", leasesDir} {
 		if err := c.removeTemporariesIn(dir, before); err != nil {
 			return err

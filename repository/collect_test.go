@@ -258,3 +258,55 @@ func TestCollectKeepsAnOpenImageThatIsAlsoAFile(t *testing.T) {
 	}
 	wantHas(t, r, "in the inner image", true)
 }
+
+// A lease is written under a temporary name, which a collector took for what a killed process had
+// left: the file system's clock had stamped it some milliseconds before the collector looked at its own.
+func TestBeginFailedBesideACollectorThatTookItsLeaseForGarbage(t *testing.T) {
+	r := newRepository(t, fsverity.SHA256)
+	d, err := r.openLeases()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, age := range map[string]time.Duration{
+		leasesDir + "/" + tempLease + "YOUNG": 20 * time.Millisecond,
+		leasesDir + "/" + tempLease + "OLD":   2 * temporaryAge,
+		tempLink + "OLD":                      2 * temporaryAge,
+	} {
+		if err := r.root.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		then := time.Now().Add(-age)
+		if err := r.root.Chtimes(name, then, then); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := collect(t, r, CollectOptions{}).Temporaries; got != 2 {
+		t.Errorf("%d temporary files were removed, want the 2 old ones", got)
+	}
+	if _, err := d.root.Lstat(tempLease + "YOUNG"); err != nil {
+		t.Error(err)
+	}
+}
+
+// Commit held the guard shared and asked for it shared again, which waits for a watcher that waits for
+// Commit.
+func TestCommitWaitedForItself(t *testing.T) {
+	var g guard
+	g.mu.RLock()
+	go func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+	}()
+	for g.mu.TryRLock() { // until the writer waits
+		g.mu.RUnlock()
+		time.Sleep(time.Millisecond)
+	}
+	done := make(chan bool)
+	go func() { done <- g.wasCanary(fsverity.Digest{}) }()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Error("it waits")
+	}
+	g.mu.RUnlock()
+}

@@ -25,8 +25,10 @@ type guard struct {
 	mu     sync.RWMutex // held shared by who relies on held for longer than a moment
 	held   atomic.Bool  // cleared before the lock is dropped
 	canary fsverity.Digest
-	// canaries are all that there were: leases list them for ever.
-	canaries map[fsverity.Digest]struct{}
+	// canaries are all that there were, by digest: leases list them for ever. Who holds mu shared
+	// asks for them, so it cannot be what guards them: a second shared lock would wait for a
+	// writer that waits for the first.
+	canaries sync.Map
 	// lost counts how often the canary was gone, or could not be made.
 	lost   int
 	leases map[*Lease]int // with lost when each began
@@ -67,7 +69,8 @@ func (g *guard) join(ctx context.Context, l *Lease) error {
 
 // start takes the lock, or relies on a collector that has it. The caller holds aside and mu.
 func (g *guard) start(ctx context.Context, l *Lease) error {
-	g.leases, g.canaries = map[*Lease]int{}, map[fsverity.Digest]struct{}{}
+	g.leases = map[*Lease]int{}
+	g.canaries.Clear()
 	g.canary = fsverity.Digest{}
 	for {
 		held, err := tryFlock(g.r.dir, shared)
@@ -201,16 +204,14 @@ func (g *guard) makeCanary(ctx context.Context, leases []*Lease) error {
 	stored, err := dir.PutBytes(ctx, []byte("canary of composefs transactions "+rand.Text()))
 	if err == nil {
 		g.canary = stored.Digest
-		g.canaries[stored.Digest] = struct{}{}
+		g.canaries.Store(stored.Digest, nil)
 	}
 	return err
 }
 
 // wasCanary says whether an object was made by the guard.
 func (g *guard) wasCanary(digest fsverity.Digest) bool {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	_, ok := g.canaries[digest]
+	_, ok := g.canaries.Load(digest)
 	return ok
 }
 
