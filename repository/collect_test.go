@@ -3,6 +3,7 @@ package repository
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -309,4 +310,34 @@ func TestCommitWaitedForItself(t *testing.T) {
 		t.Error("it waits")
 	}
 	g.mu.RUnlock()
+}
+
+// A collection looked at every lease before each removal, also at those of thousands of processes that
+// had been killed.
+func TestCollectTookLongAfterManyKilledImports(t *testing.T) {
+	r := newRepository(t, fsverity.SHA256)
+	d, err := r.openLeases()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3000 {
+		l := &Lease{d: d, id: fmt.Sprint("KILLED", i), header: leaseJSON{Owner: "killed"}}
+		if err := l.create(); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.file.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 1000 {
+		importFiles(t, r, files{"f": fmt.Sprint(i, strings.Repeat("x", 100))})
+	}
+	start := time.Now()
+	if got := collect(t, r, CollectOptions{}); got.Leases != 3000 || got.Images != 1000 {
+		t.Errorf("%+v", got)
+	}
+	// It is under a second; it was more than a minute.
+	if took := time.Since(start); took > 20*time.Second {
+		t.Errorf("it took %v", took)
+	}
 }

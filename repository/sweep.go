@@ -18,6 +18,10 @@ const sliceTime = 5 * time.Millisecond
 // sweep removes what is not marked: first the entries of images and streams, so that nobody comes
 // to an image of which only a part is left, then objects.
 func (c *collector) sweep(ctx context.Context) error {
+	// Before each removal all leases are looked at: so those go first that do not count.
+	if err := c.removeLeases(); err != nil {
+		return err
+	}
 	if err := c.sweepEntries(ctx, c.r.images(), GarbageImage); err != nil {
 		return err
 	}
@@ -37,9 +41,6 @@ func (c *collector) sweep(ctx context.Context) error {
 		if c.set.marked(i) {
 			c.result.Kept++
 		}
-	}
-	if err := c.removeLeases(); err != nil {
-		return err
 	}
 	return c.removeTemporaries()
 }
