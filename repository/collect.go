@@ -302,7 +302,7 @@ func (c *collector) removeTemporaries() error {
 }
 
 // Names of files that are only there until they are renamed.
-var temporaryPrefixes = []string{tempLink, tempMeta, tempLease}
+var temporaryPrefixes = []string{tempLink, tempMeta, tempLease, tempScratch}
 
 func (c *collector) removeTemporariesIn(dir string, before time.Time) error {
 	entries, err := fs.ReadDir(c.r.root.FS(), dir)

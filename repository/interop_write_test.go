@@ -1,12 +1,12 @@
 package repository
 
 import (
-	"archive/tar"
 	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,6 +18,7 @@ import (
 
 	"github.com/go-composefs/composefs/fsverity"
 	"github.com/go-composefs/composefs/internal/testenv"
+	"github.com/go-composefs/composefs/layer"
 	"github.com/go-composefs/composefs/splitstream"
 	"github.com/go-composefs/composefs/tree"
 )
@@ -95,40 +96,58 @@ func scanTo(t *testing.T, tx *Transaction, path string) fsverity.Digest {
 	return digest
 }
 
-// putLayer puts a layer as an importer does: headers in one call each, files of more than 64 bytes
-// as objects.
-func putLayer(t *testing.T, tx *Transaction, layer []byte) fsverity.Digest {
+// putLayer puts a layer as importers do.
+func putLayer(t *testing.T, tx *Transaction, archive []byte) fsverity.Digest {
 	t.Helper()
-	w := splitstream.NewWriter(splitstream.WriterOptions{Algorithm: tx.r.Algorithm(), ContentType: splitstream.Layer})
-	inline := func(b []byte) {
-		if _, err := w.Write(b); err != nil {
-			t.Fatal(err)
-		}
+	w := tx.NewStream(splitstream.Layer)
+	_, err := layer.Read(t.Context(), bytes.NewReader(archive), layer.Options{Store: tx.Objects(), Stream: w})
+	if err != nil {
+		t.Fatal(err)
 	}
-	for rest := layer; len(rest) > 0; {
-		size := 0
-		if _, err := fmt.Sscanf(string(rest[124:136]), "%o", &size); err != nil {
-			size = 0 // of the end
-		}
-		end := 512 + (size+511)&^511
-		if rest[156] != tar.TypeReg || size <= 64 {
-			inline(rest[:end])
-		} else {
-			inline(rest[:512])
-			stored, err := tx.Objects().PutBytes(t.Context(), rest[512:512+size])
-			if err != nil {
-				t.Fatal(err)
-			}
-			w.Object(stored.Digest, int64(size))
-			inline(rest[512+size : end])
-		}
-		rest = rest[end:]
-	}
-	digest, err := tx.PutStream(t.Context(), "oci-layer-"+shaOf(layer), w)
+	digest, err := tx.PutStream(t.Context(), "oci-layer-"+shaOf(archive), w)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return digest
+}
+
+// What composefs-rs reads of a layer are headers that must not be divided among chunks, however
+// many of them an entry has.
+func TestCfsctlReadsLayersOfTar(t *testing.T) {
+	dir := rootfs(t)
+	long := filepath.Join(dir, strings.Repeat("n", 150))
+	if err := os.MkdirAll(long, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2000 {
+		content := strings.Repeat("a line\n", i%20)
+		if err := os.WriteFile(filepath.Join(long, fmt.Sprint(strings.Repeat("f", 120), i)), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, format := range []string{"gnu", "posix"} {
+		out, err := exec.Command("tar", "--format="+format, "-C", dir, "-cf", "-", ".").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := newRepository(t, fsverity.SHA256)
+		tx := begin(t, r)
+		putLayer(t, tx, out)
+		if err := tx.TagStream("layer", "oci-layer-"+shaOf(out)); err != nil {
+			t.Fatal(err)
+		}
+		if err := tx.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c := newCfsctl(t, r.Path())
+		if c.run(t, "oci", "layer", shaOf(out)) != string(out) {
+			t.Errorf("%s: cfsctl gives back another tar", format)
+		}
+		if got := strings.Count(c.run(t, "oci", "layer", "--dumpfile", shaOf(out)), "\n"); got < 2000 {
+			t.Errorf("%s: cfsctl finds %d entries", format, got)
+		}
+		c.wantSound(t)
+	}
 }
 
 func TestCfsctlUsesRepositoriesOfThisPackage(t *testing.T) {

@@ -2,6 +2,7 @@ package repository
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -182,6 +183,29 @@ func (t *Transaction) addImage(digest fsverity.Digest) {
 	defer t.mu.Unlock()
 	t.images[digest] = struct{}{}
 }
+
+// NewStream begins a stream for [Transaction.PutStream]. Close it if it is not put.
+func (t *Transaction) NewStream(kind splitstream.ContentType) *splitstream.Writer {
+	return splitstream.NewWriter(splitstream.WriterOptions{
+		Algorithm: t.r.meta.Algorithm, ContentType: kind, Scratch: t.r.scratch,
+	})
+}
+
+// scratch returns a file without a name.
+func (r *Repository) scratch() (*os.File, error) {
+	name := tempScratch + rand.Text()
+	f, err := r.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.root.Remove(name); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// tempScratch is what names begin with of files that lose them at once.
+const tempScratch = ".scratch-"
 
 // PutStream stores a stream under the id of its content, and returns the digest of its object. What
 // it refers to must be there.

@@ -16,7 +16,7 @@ func (a *app) catStreamCommand() *cobra.Command {
 		Long: `cat-stream writes a stream to standard output as it was put into the repository, bit for bit: a tar
 layer, say. STREAM is its id, or one of its names behind "refs/". Its objects are not compared with their
 digests unless the kernel does: who needs that compares the digest of what is printed.`,
-		Example: `  composefs cat-stream refs/oci/layer | tar -t`,
+		Example: `  composefs cat-stream refs/debian:12 | tar -t`,
 		Args:    arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := a.openRepository(cmd, repository.Options{})

@@ -15,6 +15,7 @@ import (
 const importLong = `import puts a tree into a repository, under any number of names, and prints the image's digest. SOURCE is
 
   a directory       as build reads it
+  a tar             also one compressed with gzip or zstd; "-" is standard input
   an image file     its objects come from the directories that --store names, unless the repository
                     has them; each is compared with its digest before it is taken
 
@@ -22,11 +23,17 @@ An image that has one of the names loses it. Everything is on disk before the na
 while it runs others may import, collect garbage, and read. What an import that ends early has
 stored stays until "composefs gc".
 
+With --keep-tar the tar itself can be had back, bit for bit: "composefs cat-stream refs/NAME" prints it
+without compression. Its files are stored once, for the image and for the tar.
+
 What is in the repository already is not stored again; with --cache it is not even read, if the file
 is the same one and has not changed (device, inode number, size, mtime, ctime) since it was.`
 
 const importExample = `  composefs import rootfs debian:12
   composefs import --exclude /var/cache/ / host/today
+
+  podman export $container | composefs import - app:1
+  composefs import --keep-tar rootfs.tar.zst debian:12
 
   # An image and the store it was made with.
   composefs import --store /srv/store doc.cfs doc`
@@ -39,6 +46,7 @@ type importCommand struct {
 	requireVerity bool
 	hardlink      bool
 	cache         bool
+	keepTar       bool
 	json          bool
 	scan          scanOptions
 }
@@ -66,7 +74,7 @@ func (a *app) importCommand() *cobra.Command {
 			if err := c.check(); err != nil {
 				return err
 			}
-			return a.importSource(cmd, &c)
+			return a.runImport(cmd, &c)
 		},
 	}
 	flags := cmd.Flags()
@@ -75,6 +83,7 @@ func (a *app) importCommand() *cobra.Command {
 	flags.BoolVar(&c.requireVerity, "require-verity", false, "refuse a repository whose objects need not have fs-verity")
 	flags.BoolVar(&c.hardlink, "hardlink", false, "make objects of the files themselves, by hard links, where both are on one filesystem: nobody may write to the files any more")
 	flags.BoolVar(&c.cache, "cache", false, "do not read files that have not changed since an import with this option")
+	flags.BoolVar(&c.keepTar, "keep-tar", false, "keep the tar as a stream of the same names")
 	jsonFlag(flags, &c.json)
 	return cmd
 }
@@ -88,8 +97,8 @@ func (c *importCommand) check() error {
 	return c.scan.check()
 }
 
-// importSource imports, and again if a program of another implementation collected meanwhile.
-func (a *app) importSource(cmd *cobra.Command, c *importCommand) error {
+// runImport imports, and again if a program of another implementation collected meanwhile.
+func (a *app) runImport(cmd *cobra.Command, c *importCommand) error {
 	r, err := a.openRepository(cmd, repository.Options{RequireVerity: c.requireVerity})
 	if err != nil {
 		return err
@@ -98,7 +107,7 @@ func (a *app) importSource(cmd *cobra.Command, c *importCommand) error {
 	if err := checkNames(r, c.names); err != nil {
 		return err
 	}
-	source, err := c.open(cmd)
+	source, err := a.openSource(cmd, c)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ of a running import until that ends, those that programs made for other reasons 
 "leases rm" ends leases that no process holds before they expire.`,
 		Example: `  composefs leases
   composefs leases rm 3J4XQ2D5ZK7HMWPTB6RNYCVFGA`,
-		Args: wordOrNothing("rm"),
+		Args: wordOrNothing("rm", "ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := a.openRepository(cmd, repository.Options{})
 			if err != nil {
@@ -48,13 +48,13 @@ of a running import until that ends, those that programs made for other reasons 
 }
 
 // wordOrNothing is a check for no arguments, or a word and what it needs at least one of.
-func wordOrNothing(word string) cobra.PositionalArgs {
+func wordOrNothing(word, what string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		switch {
 		case len(args) > 0 && args[0] != word:
 			return fmt.Errorf("unexpected argument %q: want %s or nothing", args[0], word)
 		case len(args) == 1:
-			return errors.New("ID is missing")
+			return errors.New(what + " is missing")
 		}
 		return nil
 	}

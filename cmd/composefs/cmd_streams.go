@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -25,20 +26,27 @@ type streamJSON struct {
 func (a *app) streamsCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "streams",
+		Use:   "streams [rm NAME...]",
 		Short: "list the streams of a repository",
 		Long: `streams lists the streams of a repository: tar layers, manifests and configurations of container images,
 of which large pieces are objects, and which cat-stream prints bit for bit. SIZE is that of the stream
-as it is printed. If there is one that is of no use, streams ends with exit code 3.`,
+as it is printed. If there is one that is of no use, streams ends with exit code 3.
+
+"streams rm" takes names away from streams. One without any name goes with the next garbage collection,
+unless a container image needs it.`,
 		Example: `  composefs streams
-  composefs cat-stream refs/oci/layer | tar -t`,
-		Args: arguments(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
+  composefs cat-stream refs/debian:12 | tar -t
+  composefs streams rm debian:12`,
+		Args: wordOrNothing("rm", "NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := a.openRepository(cmd, repository.Options{})
 			if err != nil {
 				return err
 			}
 			defer r.Close()
+			if len(args) > 0 {
+				return removeStreamNames(r, args[1:])
+			}
 			infos, err := r.Streams()
 			if err != nil {
 				return err
@@ -114,4 +122,16 @@ func (a *app) printStreams(list []streamJSON, asJSON bool) error {
 		}
 		return columns(w, rows, 1, 2)
 	})
+}
+
+func removeStreamNames(r *repository.Repository, names []string) error {
+	var errs []error
+	for _, name := range names {
+		err := r.UntagStream(strings.TrimPrefix(name, "refs/"))
+		if errors.Is(err, repository.ErrNotFound) {
+			err = fmt.Errorf("%s: no stream has this name in repository %s", name, r.Path())
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }

@@ -83,10 +83,15 @@ func newCountingSink(dir *objects.Dir) *countingSink {
 // Put implements [tree.ObjectSink].
 func (s *countingSink) Put(ctx context.Context, f *os.File, size int64) (fsverity.Digest, error) {
 	stored, err := s.dir.Put(ctx, f, size)
+	s.count(stored, size, err)
+	return stored.Digest, err
+}
+
+// count remembers what Put did.
+func (s *countingSink) count(stored objects.Stored, size int64, err error) {
 	if err == nil && !stored.Existing {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.added[stored.Digest] = size
 	}
-	return stored.Digest, err
 }

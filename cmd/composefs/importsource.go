@@ -44,13 +44,19 @@ type imported struct {
 	cache  *repository.FileCache // nil if none was used
 }
 
-// open opens the source. The caller closes it.
-func (c *importCommand) open(cmd *cobra.Command) (importSource, error) {
-	f, err := openNow(c.source)
+// openSource opens the source. The caller closes it.
+func (a *app) openSource(cmd *cobra.Command, c *importCommand) (importSource, error) {
+	if c.source == standardInput {
+		if isTerminal(a.in) {
+			return nil, usagef("standard input is a terminal: want a tar")
+		}
+		return c.tarSource(cmd, a, a.in)
+	}
+	f, err := openWaiting(c.source)
 	if err != nil {
 		return nil, err
 	}
-	source, err := c.sourceOf(cmd, f)
+	source, err := c.sourceOf(cmd, a, f)
 	if err != nil {
 		f.Close()
 		return nil, err
@@ -58,7 +64,24 @@ func (c *importCommand) open(cmd *cobra.Command) (importSource, error) {
 	return source, nil
 }
 
-func (c *importCommand) sourceOf(cmd *cobra.Command, f *os.File) (importSource, error) {
+// openWaiting opens a file of any kind but a device. Other than openNow it waits for who writes a FIFO.
+func openWaiting(name string) (*os.File, error) {
+	if info, err := os.Stat(name); err == nil && info.Mode().Type() == fs.ModeNamedPipe {
+		return os.Open(name)
+	}
+	return openNow(name)
+}
+
+func (c *importCommand) tarSource(cmd *cobra.Command, a *app, f *os.File) (importSource, error) {
+	for _, name := range append([]string{"cache", "hardlink", "store"}, directoryFlagNames...) {
+		if cmd.Flags().Changed(name) {
+			return nil, usagef("--%s is not for tars, and %s is one", name, c.sourceName())
+		}
+	}
+	return &tarSource{c: c, app: a, file: f}, nil
+}
+
+func (c *importCommand) sourceOf(cmd *cobra.Command, a *app, f *os.File) (importSource, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
@@ -71,11 +94,20 @@ func (c *importCommand) sourceOf(cmd *cobra.Command, f *os.File) (importSource, 
 		if len(storePaths) > 0 {
 			return nil, usagef("--store is for image files, and %s is a directory", c.source)
 		}
+		if c.keepTar {
+			return nil, usagef("--keep-tar is for tars, and %s is a directory", c.source)
+		}
 		return &directorySource{c, f}, nil
 	}
-	for _, name := range append([]string{"cache", "hardlink"}, scanFlagNames...) {
+	if ok, err := isTar(f, info); err != nil || ok {
+		if err != nil {
+			return nil, err
+		}
+		return c.tarSource(cmd, a, f)
+	}
+	for _, name := range append([]string{"cache", "hardlink", "keep-tar"}, scanFlagNames...) {
 		if cmd.Flags().Changed(name) {
-			return nil, usagef("--%s is for directories, and %s is none", name, c.source)
+			return nil, usagef("--%s is not for images, and %s is taken for one", name, c.source)
 		}
 	}
 	img, err := readImage(f)

@@ -2,7 +2,9 @@ package main
 
 import (
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,10 +20,11 @@ type scanOptions struct {
 	inlineMax int
 }
 
-// scanFlagNames are the options that make no sense where no directory is read.
-var scanFlagNames = []string{
-	"exclude", "mtime-clamp", "epoch", "skip-xattrs", "user-xattrs", "skip-devices", "no-hardlinks", "inline-max",
-}
+// The options that make no sense where there is only an image, and those that need a directory.
+var (
+	scanFlagNames      = append([]string{"mtime-clamp", "epoch", "skip-xattrs", "user-xattrs", "skip-devices"}, directoryFlagNames...)
+	directoryFlagNames = []string{"exclude", "no-hardlinks", "inline-max"}
+)
 
 // flags defines the options.
 func (s *scanOptions) flags(cmd *cobra.Command) {
@@ -62,6 +65,27 @@ func (s *scanOptions) check() error {
 		s.MtimeClamp = &t
 	}
 	return nil
+}
+
+// apply does to a tree that was not scanned what a scan would have done, but for directoryFlagNames.
+func (s *scanOptions) apply(root *tree.Inode) {
+	for _, e := range tree.Walk(root) {
+		n := e.Inode
+		switch {
+		case s.UseEpoch:
+			n.Mtime = tree.Timespec{}
+		case s.MtimeClamp != nil && n.Mtime.Compare(*s.MtimeClamp) > 0:
+			n.Mtime = *s.MtimeClamp
+		}
+		if s.SkipXattrs || s.UserXattrs {
+			n.Xattrs = slices.DeleteFunc(n.Xattrs, func(x tree.Xattr) bool {
+				return s.SkipXattrs || !strings.HasPrefix(x.Name, "user.")
+			})
+		}
+		if s.SkipDevices && n.IsDir() {
+			n.Children = slices.DeleteFunc(n.Children, func(e tree.Entry) bool { return e.Inode.IsDevice() })
+		}
+	}
 }
 
 func parseTime(s string) (tree.Timespec, error) {
