@@ -44,7 +44,8 @@ const (
 // Change is one difference between two trees.
 //
 // Its JSON form is an object with "path", "kind" and, for what is changed, "fields", an array
-// in the order of the constants; "path_base64" is there if the path is not UTF-8.
+// in the order of the constants; "path_base64" is there if the path is not UTF-8; "old_size" and
+// "new_size" are those of regular files, in bytes, where the trees have one.
 type Change struct {
 	Path     string
 	Kind     ChangeKind
@@ -59,7 +60,15 @@ func (c Change) MarshalJSON() ([]byte, error) {
 		PathBase64 []byte     `json:"path_base64,omitempty"`
 		Kind       ChangeKind `json:"kind"`
 		Fields     []Field    `json:"fields,omitempty"`
+		OldSize    *uint64    `json:"old_size,omitempty"`
+		NewSize    *uint64    `json:"new_size,omitempty"`
 	}{Path: c.Path, Kind: c.Kind, Fields: c.Fields}
+	if c.Old != nil && c.Old.IsRegular() {
+		form.OldSize = &c.Old.Size
+	}
+	if c.New != nil && c.New.IsRegular() {
+		form.NewSize = &c.New.Size
+	}
 	if !utf8.ValidString(c.Path) {
 		form.PathBase64 = []byte(c.Path)
 	}

@@ -12,12 +12,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/go-composefs/composefs/fsverity"
+	"github.com/go-composefs/composefs/internal/progress"
 	"github.com/go-composefs/composefs/tree"
 )
 
 // diffCommand is one command line of diff.
 type diffCommand struct {
 	ignore []string
+	bytes  bool
 	json   bool
 }
 
@@ -37,6 +39,10 @@ for a deleted one, and C for a changed one, which is followed by what changed:
 
   ` + strings.Join(diffFields[:7], ", ") + ",\n  " + strings.Join(diffFields[7:], ", ") + `
 
+With --bytes each line ends with how much larger or smaller a file got. How many bytes the trees have not in
+common is said at the end, on standard error: of files that are equal anywhere in both, whatever their
+names, and of equal ones only once, as a store has them.
+
 "stored" is the same content in another place: in the image itself or not. "links" is a hard link with
 other paths than before. A and B are images, or directories, of which all files are read.
 
@@ -46,7 +52,7 @@ be compared; and with 3 if an image is corrupt. With --quiet it prints no differ
   composefs diff --ignore mtime old.cfs new.cfs
 
   # Two images of the repository, and one of it and a directory.
-  composefs diff debian:11 debian:12
+  composefs diff --bytes debian:11 debian:12
   composefs diff debian:12 ./rootfs
 
   # Is the directory still what the image was made of?
@@ -71,6 +77,7 @@ be compared; and with 3 if an image is corrupt. With --quiet it prints no differ
 	}
 	cmd.Flags().StringSliceVar(&d.ignore, "ignore", nil, "changes of `FIELDS` that do not count, separated by commas")
 	_ = cmd.RegisterFlagCompletionFunc("ignore", cobra.FixedCompletions(diffFields, cobra.ShellCompDirectiveNoFileComp)) // just defined
+	cmd.Flags().BoolVar(&d.bytes, "bytes", false, "print how much larger or smaller files got")
 	imageFlags(a, cmd)
 	jsonFlag(cmd.Flags(), &d.json)
 	return cmd
@@ -106,7 +113,11 @@ func (a *app) diff(cmd *cobra.Command, d *diffCommand, nameA, nameB string) erro
 			case a.quiet:
 				return nil
 			default:
-				fmt.Fprintln(w, changeText(change, paint))
+				text := changeText(change, paint)
+				if d.bytes {
+					text += growthText(change)
+				}
+				fmt.Fprintln(w, text)
 			}
 		}
 		if d.json {
@@ -115,6 +126,7 @@ func (a *app) diff(cmd *cobra.Command, d *diffCommand, nameA, nameB string) erro
 		return nil
 	})
 	if err == nil && different {
+		a.remark("%s", diffSummary(treeA, treeB))
 		return errDifferent
 	}
 	return err
@@ -134,6 +146,63 @@ func changeText(change tree.Change, paint func(color, string) string) string {
 		}
 		return text
 	}
+}
+
+// growthText says how much larger or smaller a regular file got.
+func growthText(change tree.Change) string {
+	var before, after uint64
+	if change.Old != nil && change.Old.IsRegular() {
+		before = change.Old.Size
+	}
+	if change.New != nil && change.New.IsRegular() {
+		after = change.New.Size
+	}
+	switch {
+	case after > before:
+		return " +" + progress.Size(int64(after-before))
+	case before > after:
+		return " -" + progress.Size(int64(before-after))
+	}
+	return ""
+}
+
+// diffSummary says how much of each tree's content the other has not.
+func diffSummary(a, b *tree.Inode) string {
+	inA, inB := contentOf(a), contentOf(b)
+	only := func(x, y map[string]uint64) (count int, size int64) {
+		for key, n := range x {
+			if _, ok := y[key]; !ok {
+				count++
+				size += int64(n)
+			}
+		}
+		return count, size
+	}
+	countA, sizeA := only(inA, inB)
+	countB, sizeB := only(inB, inA)
+	return fmt.Sprintf("only in A: %s in %s; only in B: %s in %s", progress.Size(sizeA), counted(countA, "file"),
+		progress.Size(sizeB), counted(countB, "file"))
+}
+
+// contentOf returns the sizes of all different contents of a tree's files: by digest, by the path in
+// the store of a file without one, or by themselves.
+func contentOf(root *tree.Inode) map[string]uint64 {
+	contents := map[string]uint64{}
+	for _, e := range tree.Walk(root) {
+		n := e.Inode
+		if e.Link || !n.IsRegular() || n.Size == 0 {
+			continue
+		}
+		key := "content " + string(n.Content)
+		switch {
+		case !n.Digest.IsZero():
+			key = n.Digest.String()
+		case n.IsExternal():
+			key = "backing " + n.BackingPath()
+		}
+		contents[key] = n.Size
+	}
+	return contents
 }
 
 // loader reads trees that are to be compared.

@@ -20,13 +20,15 @@ import (
 	"github.com/go-composefs/composefs/tree"
 )
 
+var emptyFile = &tree.Inode{Mode: tree.TypeRegular}
+
 // documentedShapes are the values that the sections of docs/json.md describe.
 var documentedShapes = map[string]any{
 	"build":    buildJSON{},
 	"digest":   digestJSON{},
 	"ls, stat": inodeJSON{},
 	"objects":  objectJSON{},
-	"diff":     tree.Change{Path: "\xff", Kind: tree.Changed, Fields: []tree.Field{tree.FieldSize}},
+	"diff":     tree.Change{Path: "\xff", Kind: tree.Changed, Fields: []tree.Field{tree.FieldSize}, Old: emptyFile, New: emptyFile},
 	"check":    checkJSON{},
 	"mount":    mount.State{},
 	"mounts":   mount.Info{},
