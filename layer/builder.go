@@ -176,7 +176,7 @@ func (b *builder) link(h *tar.Header) error {
 func (b *builder) inode(h *tar.Header) (*tree.Inode, error) {
 	n := &tree.Inode{Nlink: 1, Mode: uint32(h.Mode) & 0o7777}
 	switch h.Typeflag {
-	case tar.TypeReg, tar.TypeRegA, tar.TypeCont, tar.TypeGNUSparse: //nolint:staticcheck // RegA comes from old tars
+	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
 		n.Mode |= tree.TypeRegular
 		n.Size = uint64(h.Size)
 	case tar.TypeDir:

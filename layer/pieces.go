@@ -142,9 +142,9 @@ func (e *exactly) Read(b []byte) (int, error) {
 	}
 	n, err := e.r.Read(b[:min(int64(len(b)), e.left)])
 	e.left -= int64(n)
-	if err == io.EOF && e.left > 0 { //nolint:errorlint // readers return io.EOF itself
+	if err == io.EOF && e.left > 0 {
 		err = io.ErrUnexpectedEOF
-	} else if err == io.EOF { //nolint:errorlint // likewise
+	} else if err == io.EOF {
 		err = nil
 	}
 	return n, err

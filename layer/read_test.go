@@ -116,8 +116,10 @@ func TestRefusals(t *testing.T) {
 		"empty link":          {[]entry{symlink("a", "")}, layer.ErrEntry, ""},
 		"long link":           {[]entry{symlink("a", strings.Repeat("t", 4096))}, layer.ErrEntry, ""},
 		"type":                {[]entry{{tar.Header{Name: "a", Typeflag: 'M'}, ""}}, layer.ErrEntry, ""},
-		"large attribute": {[]entry{{tar.Header{Name: "a", Typeflag: tar.TypeReg,
-			PAXRecords: map[string]string{"SCHILY.xattr.user.a": strings.Repeat("v", 40_000)}}, ""}}, layer.ErrEntry, ""},
+		"large attribute": {[]entry{{tar.Header{
+			Name: "a", Typeflag: tar.TypeReg,
+			PAXRecords: map[string]string{"SCHILY.xattr.user.a": strings.Repeat("v", 40_000)},
+		}, ""}}, layer.ErrEntry, ""},
 		"many": {[]entry{file("a/b/c/d", ""), file("e", ""), file("f", "")}, layer.ErrLimit, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -145,7 +145,9 @@ func TestFormatsOfTar(t *testing.T) {
 		e.Inode.Xattrs = nil
 	}
 	for _, options := range [][]string{
-		{"--format=gnu"}, {"--format=gnu", "--sparse"}, {"--format=oldgnu", "--sparse", "--label=a volume"},
+		{"--format=gnu"},
+		{"--format=gnu", "--sparse"},
+		{"--format=oldgnu", "--sparse", "--label=a volume"},
 		{"--format=posix", "--sparse", "--pax-option=globexthdr.comment:=hello,delete=mtime"},
 	} {
 		archive := tarOf(t, path, options...)

@@ -24,6 +24,8 @@ var (
 	ErrInsecure = errors.New("repository does not require fs-verity")
 	// ErrName reports something that cannot be a name.
 	ErrName = errors.New("bad name")
+	// ErrAmbiguous reports the beginning of a digest that several objects have.
+	ErrAmbiguous = errors.New("more than one object has a digest that begins so")
 	// ErrCorrupt reports a repository that holds what it should not, or lacks what it should
 	// hold.
 	ErrCorrupt = errors.New("corrupt repository")

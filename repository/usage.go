@@ -29,6 +29,22 @@ type Usage struct {
 	// Unneeded is what neither images nor streams need: the next collection removes it, unless
 	// leases keep it.
 	Unneeded int64
+
+	counter *counter
+}
+
+// Sharing returns how many images need an object. It is safe for concurrent use.
+func (u *Usage) Sharing(digest fsverity.Digest) int {
+	c := u.counter
+	i := c.set.find(digest)
+	if i < 0 {
+		var ok bool
+		if i, ok = c.others[digest]; !ok {
+			return 0
+		}
+	}
+	_, count := soleUser(c.users[i*c.words : (i+1)*c.words])
+	return count
 }
 
 // ImageUsage is what one image holds.
@@ -57,7 +73,7 @@ func (r *Repository) Usage(ctx context.Context) (*Usage, error) {
 	}
 	c := &counter{r: r, set: set, words: (len(images) + 63) / 64, others: map[fsverity.Digest]int{}}
 	c.grow(set.count())
-	u := &Usage{Images: make([]ImageUsage, len(images)), Objects: set.count()}
+	u := &Usage{Images: make([]ImageUsage, len(images)), Objects: set.count(), counter: c}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(min(4, runtime.GOMAXPROCS(0)))
 	for i, info := range images {

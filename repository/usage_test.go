@@ -1,6 +1,7 @@
 package repository
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -55,6 +56,11 @@ func TestUsageTellsWhatIsSharedWithWhom(t *testing.T) {
 	}
 	if u.Unneeded != int64(len("of nobody")) || u.Files != 8000+5000+3777+26 || u.Streams != 2 {
 		t.Errorf("%+v", u)
+	}
+	for content, want := range map[string]int{all: 3, ab: 2, c: 1, "of nobody": 0, "of a stream": 0, "not there": 0} {
+		if got := u.Sharing(digestOf(t, r, content)); got != want {
+			t.Errorf("%d images share %.10q, want %d", got, content, want)
+		}
 	}
 	disk := int64(0)
 	n := 0
@@ -145,5 +151,35 @@ func TestNeededByNamesAllPaths(t *testing.T) {
 	found := check(t, r, CheckOptions{})
 	if n := found.Problems[0].NeededBy[1]; len(n.Paths) != 100 || n.More != 200 {
 		t.Errorf("a problem names %d paths and %d more", len(n.Paths), n.More)
+	}
+}
+
+func TestFindObject(t *testing.T) {
+	r := newRepository(t, fsverity.SHA256)
+	tx := begin(t, r)
+	seen := map[string]fsverity.Digest{}
+	ambiguous := ""
+	for i := 0; ambiguous == ""; i++ { // until two digests begin with the same three digits
+		stored, err := tx.Objects().PutBytes(t.Context(), fmt.Append(nil, i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		prefix := stored.Digest.String()[:3]
+		if _, ok := seen[prefix]; ok {
+			ambiguous = prefix
+		}
+		seen[prefix] = stored.Digest
+	}
+	if _, err := r.FindObject(ambiguous); !errors.Is(err, ErrAmbiguous) {
+		t.Errorf("%s: %v", ambiguous, err)
+	}
+	digest := seen[ambiguous]
+	if got, err := r.FindObject(digest.String()[:20]); err != nil || got != digest {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for _, word := range []string{"xy12", "a", "", digest.String() + "0"} {
+		if _, err := r.FindObject(word); !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrAmbiguous) {
+			t.Errorf("%q: %v", word, err)
+		}
 	}
 }

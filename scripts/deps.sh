@@ -9,6 +9,7 @@ here=$(dirname "$(realpath "$0")")
 # program and the Debian package that has it
 needs='
 busybox busybox-static
+chromium chromium
 cpio cpio
 debugfs e2fsprogs
 fsverity fsverity

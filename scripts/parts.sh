@@ -31,5 +31,6 @@ part fsck 'no fsck.erofs: make peers' have fsck.erofs dump.erofs
 part fsverity 'no fsverity: make deps' have fsverity
 part vm 'no QEMU or a tool to make a guest: make deps' \
 	have qemu-system-x86_64 busybox cpio depmod modprobe xz mkfs.ext4 debugfs dpkg-deb
+part browser 'no Chromium: make deps' have chromium
 part shared 'no shared test data beside the checkout' [ -d "$shared/testdata" ]
 [ -n "$verbose" ] || (IFS=,; echo "${can[*]}")

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/go-composefs/composefs/fsverity"
-	"github.com/go-composefs/composefs/internal/progress"
+	"github.com/go-composefs/composefs/internal/bytesize"
 	"github.com/go-composefs/composefs/tree"
 )
 
@@ -159,9 +159,9 @@ func growthText(change tree.Change) string {
 	}
 	switch {
 	case after > before:
-		return " +" + progress.Size(int64(after-before))
+		return " +" + bytesize.String(int64(after-before))
 	case before > after:
-		return " -" + progress.Size(int64(before-after))
+		return " -" + bytesize.String(int64(before-after))
 	}
 	return ""
 }
@@ -180,8 +180,8 @@ func diffSummary(a, b *tree.Inode) string {
 	}
 	countA, sizeA := only(inA, inB)
 	countB, sizeB := only(inB, inA)
-	return fmt.Sprintf("only in A: %s in %s; only in B: %s in %s", progress.Size(sizeA), counted(countA, "file"),
-		progress.Size(sizeB), counted(countB, "file"))
+	return fmt.Sprintf("only in A: %s in %s; only in B: %s in %s", bytesize.String(sizeA), counted(countA, "file"),
+		bytesize.String(sizeB), counted(countB, "file"))
 }
 
 // contentOf returns the sizes of all different contents of a tree's files: by digest, by the path in

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/go-composefs/composefs/internal/progress"
+	"github.com/go-composefs/composefs/internal/bytesize"
 	"github.com/go-composefs/composefs/tree"
 )
 
@@ -143,7 +143,7 @@ func (a *app) printExport(x *exportCommand, root *tree.Inode) error {
 		}
 	}
 	if !x.json {
-		a.remark("%d files, %s", j.Files, progress.Size(int64(j.Bytes)))
+		a.remark("%d files, %s", j.Files, bytesize.String(int64(j.Bytes)))
 		return nil
 	}
 	return a.printJSON(j)

@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/go-composefs/composefs/internal/progress"
+	"github.com/go-composefs/composefs/internal/bytesize"
 	"github.com/go-composefs/composefs/repository"
 )
 
@@ -150,7 +150,7 @@ func (a *app) printChecked(r *repository.Repository, found repository.Checked, c
 		counted(found.Images, "image"), counted(found.Streams, "stream"), counted(found.Objects, "object"),
 	}, ", ")
 	if found.Read > 0 {
-		text += fmt.Sprintf(", %s read", progress.Size(found.Bytes))
+		text += fmt.Sprintf(", %s read", bytesize.String(found.Bytes))
 	}
 	switch left, mended := countProblems(found); {
 	case left > 0:

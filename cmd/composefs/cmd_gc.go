@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/go-composefs/composefs/internal/progress"
+	"github.com/go-composefs/composefs/internal/bytesize"
 	"github.com/go-composefs/composefs/repository"
 )
 
@@ -121,7 +121,7 @@ func (p *garbagePrinter) print(g repository.Garbage) {
 	case !p.json:
 		text := fmt.Sprintf("%s %s", g.Kind, printable(g.Name))
 		if g.Kind == repository.GarbageObject {
-			text += ", " + progress.Size(g.Size)
+			text += ", " + bytesize.String(g.Size)
 		}
 		_, p.err = fmt.Fprintln(p.w, text)
 	default:
@@ -158,7 +158,7 @@ func collectedText(dryRun bool, done repository.Collected) string {
 	if dryRun {
 		verb = "would remove"
 	}
-	text := fmt.Sprintf("%s %s, %s; %s, %s, %s, %s; %d stay", verb, counted(done.Objects, "object"), progress.Size(done.Bytes),
+	text := fmt.Sprintf("%s %s, %s; %s, %s, %s, %s; %d stay", verb, counted(done.Objects, "object"), bytesize.String(done.Bytes),
 		counted(done.Images, "image"), counted(done.Streams, "stream"), counted(done.Leases, "lease"),
 		counted(done.Temporaries, "temporary file"), done.Kept)
 	if len(done.InUse) > 0 {

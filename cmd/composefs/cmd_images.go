@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/go-composefs/composefs/fsverity"
-	"github.com/go-composefs/composefs/internal/progress"
+	"github.com/go-composefs/composefs/internal/bytesize"
 	"github.com/go-composefs/composefs/repository"
 )
 
@@ -151,7 +151,7 @@ func (a *app) printImages(list []repoImageJSON, whole bool) error {
 	}
 	rows := [][]string{{"NAME", "DIGEST", "SIZE", "PROTECTION"}}
 	for _, img := range list {
-		digest, size, words := img.Digest.String(), progress.Size(img.Size), string(img.Protection)
+		digest, size, words := img.Digest.String(), bytesize.String(img.Size), string(img.Protection)
 		if !whole && len(digest) > shortDigestLen {
 			digest = digest[:shortDigestLen]
 		}

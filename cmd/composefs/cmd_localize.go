@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/go-composefs/composefs/internal/progress"
+	"github.com/go-composefs/composefs/internal/bytesize"
 	"github.com/go-composefs/composefs/repository"
 )
 
@@ -45,7 +45,7 @@ while it is copied.`,
 			if asJSON {
 				return a.printJSON(done)
 			}
-			a.remark("%s copied, %s", counted(done.Objects, "object"), progress.Size(done.Bytes))
+			a.remark("%s copied, %s", counted(done.Objects, "object"), bytesize.String(done.Bytes))
 			return nil
 		},
 		ValidArgsFunction: a.completeImages,

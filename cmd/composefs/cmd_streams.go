@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/go-composefs/composefs/fsverity"
-	"github.com/go-composefs/composefs/internal/progress"
+	"github.com/go-composefs/composefs/internal/bytesize"
 	"github.com/go-composefs/composefs/repository"
 )
 
@@ -114,7 +114,7 @@ func (a *app) printStreams(list []streamJSON, asJSON bool) error {
 		}
 		rows := [][]string{{"ID", "SIZE", "OBJECTS", "NAMES"}}
 		for _, s := range list {
-			size, names := progress.Size(int64(s.Size)), orDash(printable(strings.Join(s.Names, " ")))
+			size, names := bytesize.String(int64(s.Size)), orDash(printable(strings.Join(s.Names, " ")))
 			if s.Problem != "" {
 				size, names = "-", "of no use: "+printable(oneLine(s.Problem))
 			}

@@ -7,7 +7,7 @@ import (
 	"sync"
 
 	"github.com/go-composefs/composefs/fsverity"
-	"github.com/go-composefs/composefs/internal/progress"
+	"github.com/go-composefs/composefs/internal/bytesize"
 	"github.com/go-composefs/composefs/objects"
 	"github.com/go-composefs/composefs/tree"
 )
@@ -61,9 +61,9 @@ func countContents(root *tree.Inode, stored *countingSink) contentsJSON {
 
 // text says it in a line, with the size of the image itself.
 func (j contentsJSON) text(image int64) string {
-	text := fmt.Sprintf("%d files, %s; image %s", j.Files, progress.Size(int64(j.Bytes)), progress.Size(image))
+	text := fmt.Sprintf("%d files, %s; image %s", j.Files, bytesize.String(int64(j.Bytes)), bytesize.String(image))
 	if j.Objects.New != nil {
-		text += fmt.Sprintf("; %d objects, %d of them new, %s", j.Objects.Count, *j.Objects.New, progress.Size(*j.Objects.NewBytes))
+		text += fmt.Sprintf("; %d objects, %d of them new, %s", j.Objects.Count, *j.Objects.New, bytesize.String(*j.Objects.NewBytes))
 	}
 	return text
 }

@@ -54,13 +54,17 @@ func newFsckJSON(found repository.Checked) fsckJSON {
 			Mended: p.Mended, Quarantined: p.Quarantined,
 		}
 		for _, n := range p.NeededBy {
-			needer := neederJSON{Image: n.Image, Stream: n.Stream, Names: append([]string{}, n.Names...), More: n.More}
-			for _, path := range n.Paths {
-				needer.Paths = append(needer.Paths, neededAtJSON{path, inBase64(path)})
-			}
-			q.NeededBy = append(q.NeededBy, needer)
+			q.NeededBy = append(q.NeededBy, newNeederJSON(n))
 		}
 		j.Problems = append(j.Problems, q)
+	}
+	return j
+}
+
+func newNeederJSON(n repository.Needer) neederJSON {
+	j := neederJSON{Image: n.Image, Stream: n.Stream, Names: append([]string{}, n.Names...), More: n.More}
+	for _, path := range n.Paths {
+		j.Paths = append(j.Paths, neededAtJSON{path, inBase64(path)})
 	}
 	return j
 }

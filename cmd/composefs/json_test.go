@@ -37,6 +37,8 @@ var documentedShapes = map[string]any{
 	"images":   repoImageJSON{},
 	"gc":       gcJSON{},
 	"fsck":     fsckJSON{},
+	"df":       dfJSON{},
+	"why":      whyJSON{},
 	"leases":   repository.LeaseInfo{},
 	"stores":   storeJSON{},
 	"localize": repository.Localized{},

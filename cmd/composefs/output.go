@@ -192,7 +192,7 @@ func columns(w io.Writer, rows [][]string, right ...int) error {
 				line.WriteString("  ")
 			}
 		}
-		if _, err := fmt.Fprintln(w, line.String()); err != nil {
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line.String(), " ")); err != nil {
 			return err
 		}
 	}

@@ -27,6 +27,7 @@ var errNoRepository = errors.New("no repository")
 func (a *app) repositoryCommands() []*cobra.Command {
 	commands := []*cobra.Command{
 		a.initCommand(), a.importCommand(), a.imagesCommand(), a.tagCommand(), a.rmCommand(), a.gcCommand(), a.fsckCommand(),
+		a.dfCommand(), a.whyCommand(), a.reportCommand(),
 		a.storesCommand(), a.localizeCommand(), a.leasesCommand(), a.streamsCommand(), a.catStreamCommand(),
 	}
 	for _, cmd := range commands {

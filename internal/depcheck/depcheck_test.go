@@ -43,11 +43,13 @@ var rows = []row{
 	},
 	{packages: []string{"layer"}},
 	{packages: []string{"repository"}, modules: []string{"golang.org/x/time"}},
+	{packages: []string{"report"}},
 	{
 		packages: []string{"mount"},
 		// A mount is made from open files: whoever holds a store and a tree opens them.
 		never: []string{
 			"mount tree", "mount dumpfile", "mount objects", "mount splitstream", "mount layer", "mount repository",
+			"mount report",
 		},
 	},
 	// What is shown on a terminal is the command's business, not the libraries'.

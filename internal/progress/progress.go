@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/go-composefs/composefs/internal/bytesize"
 )
 
 // Meter counts the files and bytes of one operation and shows them. Its methods are safe for
@@ -80,23 +82,10 @@ func (m *Meter) Done() {
 func (m *Meter) show() {
 	bytes, files := m.bytes.Load(), m.files.Load()
 	rate := float64(bytes) / time.Since(m.start).Seconds()
-	line := fmt.Sprintf("%s: %d files, %s, %s/s", m.title, files, Size(bytes), Size(int64(rate)))
+	line := fmt.Sprintf("%s: %d files, %s, %s/s", m.title, files, bytesize.String(bytes), bytesize.String(int64(rate)))
 	if m.tty {
 		fmt.Fprintf(m.w, "\r\x1b[K%s", line)
 	} else {
 		fmt.Fprintln(m.w, line)
 	}
-}
-
-// Size returns a number of bytes for people: "512 B", "3.9 GiB".
-func Size(n int64) string {
-	if n < 1024 {
-		return fmt.Sprintf("%d B", n)
-	}
-	v, unit := float64(n), 0
-	for v >= 1024 && unit < 6 {
-		v /= 1024
-		unit++
-	}
-	return fmt.Sprintf("%.1f %ciB", v, " KMGTPE"[unit])
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // Missing skips the test because part of the environment is absent, or fails it if
-// COMPOSEFS_REQUIRE names the part: root, peers, cfsctl, mkfs, fsck, vm, rootless or
+// COMPOSEFS_REQUIRE names the part: root, peers, cfsctl, mkfs, fsck, vm, browser, rootless or
 // shared.
 func Missing(t testing.TB, part, why string) {
 	t.Helper()
@@ -55,6 +55,18 @@ func Peer(t testing.TB, program string) string {
 		part = "cfsctl"
 	}
 	Missing(t, part, program+" is not installed (see the Makefile's target peers)")
+	return ""
+}
+
+// Browser returns the path of a Chromium.
+func Browser(t testing.TB) string {
+	t.Helper()
+	for _, program := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(program); err == nil {
+			return path
+		}
+	}
+	Missing(t, "browser", "no Chromium is installed (see the Makefile's target deps)")
 	return ""
 }
 
