@@ -22,7 +22,7 @@ func TestCollectRemovesWhatNoRefKeeps(t *testing.T) {
 			r := newRepository(t, alg)
 			importFiles(t, r, files{"a": "only in one", "b": "in both"}, "one")
 			importFiles(t, r, files{"a": "in both", "b": "only in two"}, "deep/er/two")
-			if err := r.UntagImage("one"); err != nil {
+			if err := r.UntagImage(t.Context(), "one"); err != nil {
 				t.Fatal(err)
 			}
 			var planned, removed []Garbage
@@ -57,7 +57,7 @@ func compareGarbage(a, b Garbage) int {
 func TestCollectKeepsWhatATransactionFoundThere(t *testing.T) {
 	r := newRepository(t, fsverity.SHA256)
 	importFiles(t, r, files{"a": "garbage soon"}, "old")
-	if err := r.UntagImage("old"); err != nil {
+	if err := r.UntagImage(t.Context(), "old"); err != nil {
 		t.Fatal(err)
 	}
 	other := open(t, r.Path())

@@ -31,7 +31,7 @@ var collectables = map[string]func(t *testing.T, alg fsverity.Algorithm) string{
 		r := newRepository(t, alg)
 		fill(t, r)
 		newCfsctl(t, r.Path()).fill(t)
-		if err := r.UntagImage("deep/er/name"); err != nil {
+		if err := r.UntagImage(t.Context(), "deep/er/name"); err != nil {
 			t.Fatal(err)
 		}
 		return r.Path()

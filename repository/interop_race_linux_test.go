@@ -51,7 +51,7 @@ func (o *owner) change(ctx context.Context) error {
 	name := fmt.Sprintf("owner/%d/%d", o.id, o.rnd.IntN(4))
 	if _, ok := o.images[name]; ok && o.rnd.IntN(3) == 0 {
 		delete(o.images, name)
-		return o.r.UntagImage(name)
+		return o.r.UntagImage(ctx, name)
 	}
 	tx, err := o.r.Begin(ctx, TransactionOptions{Owner: "owner"})
 	if err != nil {

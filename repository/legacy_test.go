@@ -240,7 +240,7 @@ func TestOldStreamsAreReadAsByCfsctl(t *testing.T) {
 			c.pipe(t, layer, "oci", "import-layer", shaOf(layer), fmt.Sprint("layers/", seed))
 		}
 		r := open(t, c.path)
-		if err := r.UntagStream("layers/1"); err != nil {
+		if err := r.UntagStream(t.Context(), "layers/1"); err != nil {
 			t.Fatal(err)
 		}
 		makeStreamsOld(t, r)

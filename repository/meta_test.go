@@ -222,8 +222,8 @@ func changes(t *testing.T, r *Repository) map[string]error {
 	_, errLocal := r.Localize(ctx, "name")
 	return map[string]error{
 		"begin": errBegin, "lease": errLease, "collect": errCollect, "collect dry": errDry, "localize": errLocal,
-		"tag": r.TagImage(ctx, "other", "name"), "untag": r.UntagImage("name"),
-		"untag stream": r.UntagStream("name"), "remove lease": r.RemoveLease("none"),
+		"tag": r.TagImage(ctx, "other", "name"), "untag": r.UntagImage(ctx, "name"),
+		"untag stream": r.UntagStream(ctx, "name"), "remove lease": r.RemoveLease("none"),
 		"set stores": SetStores(r.Path(), []string{t.TempDir()}),
 	}
 }

@@ -135,8 +135,8 @@ func (x *racer) whole(img *Image) (err error) {
 }
 
 // untag removes a name.
-func (x *racer) untag() error {
-	if err := x.r.UntagImage(x.name()); !gone(err) {
+func (x *racer) untag(ctx context.Context) error {
+	if err := x.r.UntagImage(ctx, x.name()); !gone(err) {
 		return err
 	}
 	return nil
@@ -185,7 +185,7 @@ func (x *racer) run(ctx context.Context, role string) (n int, err error) {
 			if n%2 == 0 {
 				err = x.retag(ctx)
 			} else {
-				err = x.untag()
+				err = x.untag(ctx)
 			}
 		case "read":
 			err = x.read()

@@ -36,16 +36,28 @@ func (r *Repository) tag(ctx context.Context, tag func(*Transaction) error) erro
 }
 
 // UntagImage removes a name, durably. The image stays until it is collected, if nothing else keeps
-// it. [ErrNotFound] reports a name that is not there.
-func (r *Repository) UntagImage(name string) error { return r.untag(r.images(), name) }
+// it. [ErrNotFound] reports a name that is not there. Like [Repository.Begin] it waits as long as a program
+// of composefs-rs collects garbage, which does not bear that names go.
+func (r *Repository) UntagImage(ctx context.Context, name string) error {
+	return r.untag(ctx, r.images(), name)
+}
 
-// UntagStream removes a name of a stream, durably.
-func (r *Repository) UntagStream(name string) error { return r.untag(r.streams(), name) }
+// UntagStream removes a name of a stream, see [Repository.UntagImage].
+func (r *Repository) UntagStream(ctx context.Context, name string) error {
+	return r.untag(ctx, r.streams(), name)
+}
 
-func (r *Repository) untag(l links, name string) error {
-	if err := r.writable(); err != nil {
-		return err
+func (r *Repository) untag(ctx context.Context, l links, name string) (err error) {
+	lease, err := r.newLease(ctx, "untag", 0)
+	if err != nil {
+		return fmt.Errorf("remove %s %s: %w", l.what, name, err)
 	}
+	defer func() { err = errors.Join(err, lease.Release()) }()
+	leave, _, err := r.guard.enter(ctx, lease)
+	if err != nil {
+		return fmt.Errorf("remove %s %s: %w", l.what, name, err)
+	}
+	defer leave()
 	dirs := l.dirs([]string{name})
 	if err := l.removeRef(name); err != nil {
 		return fmt.Errorf("remove %s %s: %w", l.what, name, err)

@@ -195,7 +195,7 @@ func TestChangeAsJSON(t *testing.T) {
 		got, err = json.Marshal(c)
 		must(t, err)
 	}
-	want := `{"path":"/\ufffd","path_base64":"L/8=","kind":"changed","fields":["size","content"]}`
+	want := `{"path":"/\ufffd","path_base64":"L/8=","kind":"changed","fields":["size","content"],"old_size":1,"new_size":2}`
 	if string(got) != want {
 		t.Errorf("got %s, want %s", got, want)
 	}

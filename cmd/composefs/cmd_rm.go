@@ -42,7 +42,7 @@ collection ("composefs gc"), and as long as it is mounted; until then it can be 
 				return err
 			}
 			for _, name := range args {
-				errs = append(errs, unknownImage(r, name, r.UntagImage(name)))
+				errs = append(errs, unknownImage(r, name, r.UntagImage(cmd.Context(), name)))
 			}
 			return errors.Join(errs...)
 		},

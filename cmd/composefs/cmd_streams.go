@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -45,7 +46,7 @@ unless a container image needs it.`,
 			}
 			defer r.Close()
 			if len(args) > 0 {
-				return removeStreamNames(r, args[1:])
+				return removeStreamNames(cmd.Context(), r, args[1:])
 			}
 			infos, err := r.Streams()
 			if err != nil {
@@ -124,10 +125,10 @@ func (a *app) printStreams(list []streamJSON, asJSON bool) error {
 	})
 }
 
-func removeStreamNames(r *repository.Repository, names []string) error {
+func removeStreamNames(ctx context.Context, r *repository.Repository, names []string) error {
 	var errs []error
 	for _, name := range names {
-		err := r.UntagStream(strings.TrimPrefix(name, "refs/"))
+		err := r.UntagStream(ctx, strings.TrimPrefix(name, "refs/"))
 		if errors.Is(err, repository.ErrNotFound) {
 			err = fmt.Errorf("%s: no stream has this name in repository %s", name, r.Path())
 		}

@@ -74,6 +74,14 @@ func neededByMount(ctx context.Context, r *repository.Repository, info mount.Inf
 			return []fsverity.Digest{info.Digest}, nil // it is kept with all that it needs
 		}
 	}
+	// composefs-rs mounts images of its repositories, and gives the kernel the digest for a path. Its
+	// stores are that repository's, which is another one if the image is not here.
+	if digest, err := fsverity.ParseDigest(info.Image); err == nil {
+		if _, err := r.ResolveImage(digest.String()); errors.Is(err, repository.ErrNotFound) {
+			return nil, nil
+		}
+		return []fsverity.Digest{digest}, nil
+	}
 	if info.Image == "" {
 		return nil, errors.New("the kernel does not know its image")
 	}
