@@ -341,3 +341,23 @@ func TestCollectTookLongAfterManyKilledImports(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 }
+
+// A power failure had left a lease without content, and no collection was possible any more.
+func TestCollectFailedAfterAPowerFailureDuringAnImport(t *testing.T) {
+	r := newRepository(t, fsverity.SHA256)
+	importFiles(t, r, files{"a": "kept"}, "a")
+	if _, err := r.openLeases(); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string]string{"EMPTY": "", "ZEROS": string(make([]byte, leaseHeader+32)), "CUT": `{"owner":`} {
+		if err := r.root.WriteFile(leasesDir+"/"+name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if found, err := r.Check(t.Context(), CheckOptions{}); err != nil || !found.OK() {
+		t.Errorf("%v, %+v", err, found.Problems)
+	}
+	if got := collect(t, r, CollectOptions{}).Leases; got != 3 {
+		t.Errorf("%d leases were removed, want 3", got)
+	}
+}

@@ -49,7 +49,8 @@ func (i LeaseInfo) Live(now time.Time) bool { return i.Held || now.Before(i.Expi
 //	            then digests of 32 or 64 bytes, one after the other
 //
 // The process that holds a lease has its file locked with flock(2). A lease without expiry counts
-// as long as that, so it is over when the process is; others outlive it until they expire.
+// as long as that, so it is over when the process is; others outlive it, and power failures, until they
+// expire.
 type Lease struct {
 	d      *leaseDir
 	id     string
@@ -114,12 +115,18 @@ func (l *Lease) create() error {
 	if err == nil {
 		err = l.d.root.Rename(temp, l.id)
 	}
+	if err == nil && l.durable() {
+		err = l.d.r.syncDir(leasesDir)
+	}
 	if err != nil {
 		_ = l.d.root.Remove(temp)
 		return errors.Join(err, f.Close())
 	}
 	return nil
 }
+
+// durable says whether the lease outlives the process, and so a power failure too.
+func (l *Lease) durable() bool { return !l.header.Expires.IsZero() }
 
 // tempLease is what names of lease files begin with that are being made.
 const tempLease = ".new-"
@@ -144,6 +151,9 @@ func (l *Lease) writeHeader() error {
 		return err
 	}
 	_, err = f.WriteAt(page, 0)
+	if err == nil && l.durable() {
+		err = f.Sync()
+	}
 	return errors.Join(err, f.Close())
 }
 
@@ -214,6 +224,11 @@ func (l *Lease) Keep(digests ...fsverity.Digest) error {
 			return err
 		}
 	}
+	if l.durable() {
+		if err := l.file.Sync(); err != nil {
+			return fmt.Errorf("lease objects: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -279,14 +294,16 @@ func (l *Lease) remove() error {
 	return errors.Join(err, l.file.Close())
 }
 
-// readLeaseHeader reads what a lease's file begins with.
+// readLeaseHeader reads what a lease's file begins with. That is nothing, or only zeros, of a lease that
+// was not durable and lost its data in a power failure: it has no expiry, as it had before.
 func readLeaseHeader(f *os.File) (leaseJSON, error) {
 	var page [leaseHeader]byte
-	if _, err := f.ReadAt(page[:], 0); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
+	n, err := f.ReadAt(page[:], 0)
+	if err != nil && !errors.Is(err, io.EOF) {
 		return leaseJSON{}, err
+	}
+	if n < leaseHeader || page == [leaseHeader]byte{} {
+		return leaseJSON{}, nil
 	}
 	var header leaseJSON
 	if err := json.Unmarshal(page[:], &header); err != nil {

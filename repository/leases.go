@@ -75,7 +75,7 @@ func describeLease(f *os.File, id string, alg fsverity.Algorithm) (LeaseInfo, er
 	if err != nil {
 		return LeaseInfo{}, err
 	}
-	info.Objects = (stat.Size() - leaseHeader) / int64(alg.Hash.Size())
+	info.Objects = max(0, stat.Size()-leaseHeader) / int64(alg.Hash.Size())
 	free, err := tryFlock(f, shared)
 	if err == nil && free {
 		err = dropFlock(f)
@@ -119,7 +119,7 @@ func (r *Repository) removeLease(id string, keep func(LeaseInfo) bool) (bool, er
 	if err == nil && keep(LeaseInfo{ID: id, Owner: header.Owner, Created: header.Created, Expires: header.Expires}) {
 		return false, nil
 	}
-	if err != nil && !errors.Is(err, ErrCorrupt) && !errors.Is(err, io.ErrUnexpectedEOF) {
+	if err != nil && !errors.Is(err, ErrCorrupt) {
 		return false, err
 	}
 	if err := r.step("unlink " + path); err != nil {

@@ -11,6 +11,7 @@
 #     -t SECONDS       give up after that long  (default 120)
 #     -k SUITE[/PKG]   Debian suite and kernel package
 #                      (default trixie-backports/linux-image-cloud-amd64)
+#     -q ARG           one more argument for QEMU (repeatable)
 #     -p               only prepare the kernel (download, unpack), run nothing
 #     -v               show the guest's kernel console on stderr
 #     -K               keep the scratch directory and say where it is
@@ -31,8 +32,8 @@ die() { printf 'vmtest: %s\n' "$*" >&2; exit 125; }
 suite=trixie-backports pkg=linux-image-cloud-amd64
 mem=1024 limit=120 size=256 out='' keep='' verbose='' prepare_only=''
 modules='virtio_blk loop erofs overlay'
-add=()
-while getopts a:o:s:m:t:k:Kvph opt; do
+add=() more=()
+while getopts a:o:s:m:t:k:q:Kvph opt; do
 	case $opt in
 	a) add+=("$OPTARG") ;;
 	o) out=$OPTARG ;;
@@ -40,6 +41,7 @@ while getopts a:o:s:m:t:k:Kvph opt; do
 	m) mem=$OPTARG ;;
 	t) limit=$OPTARG ;;
 	k) suite=${OPTARG%%/*}; case $OPTARG in */*) pkg=${OPTARG#*/} ;; esac ;;
+	q) more+=("$OPTARG") ;;
 	K) keep=1 ;;
 	v) verbose=1 ;;
 	p) prepare_only=1 ;;
@@ -226,7 +228,7 @@ boot() {
 		-device virtio-serial-pci \
 		-chardev "file,id=out,path=$scratch/out" -device virtserialport,chardev=out,name=out \
 		-chardev "file,id=status,path=$scratch/status" -device virtserialport,chardev=status,name=status \
-		-serial "file:$scratch/console" </dev/null &
+		-serial "file:$scratch/console" "${more[@]}" </dev/null &
 	qemu=$!
 	while kill -0 "$qemu" 2>/dev/null; do
 		# The script is up within seconds; a guest where it is not after 45 hangs.

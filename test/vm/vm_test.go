@@ -24,10 +24,9 @@ var kernels = []struct{ name, source string }{
 	{"6.12", "trixie/linux-image-cloud-amd64"},
 }
 
-func TestInVirtualMachine(t *testing.T) {
-	if testing.Short() {
-		t.Skip("boots virtual machines")
-	}
+// needVM makes the test run only where a virtual machine does.
+func needVM(t *testing.T) {
+	t.Helper()
 	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
 		testenv.Missing(t, "vm", "the guest is linux/amd64")
 	}
@@ -36,6 +35,13 @@ func TestInVirtualMachine(t *testing.T) {
 			testenv.Missing(t, "vm", program+" is not installed (make deps)")
 		}
 	}
+}
+
+func TestInVirtualMachine(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots virtual machines")
+	}
+	needVM(t)
 	dir := t.TempDir()
 	program := filepath.Join(dir, "composefs")
 	build(t, "build", "-o", program, "../../cmd/composefs")
