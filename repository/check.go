@@ -27,6 +27,9 @@ type CheckOptions struct {
 	FromDisk bool
 	// Limit is how many bytes of objects are read in a second; 0 means no limit.
 	Limit int64
+	// RequireVerity looks at a repository as if it required fs-verity: one does not that was copied
+	// without fs-verity, also that of meta.json, which says it.
+	RequireVerity bool
 	// Resume goes on reading objects where an earlier check was interrupted.
 	Resume bool
 	// Jobs is how many images or objects are read at once; 0 means GOMAXPROCS.

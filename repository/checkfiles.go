@@ -33,6 +33,9 @@ func (c *checker) checkMeta() error {
 		return nil
 	}
 	m := &c.r.meta
+	if c.opts.RequireVerity && !c.r.verity {
+		c.found(Problem{Kind: ProblemVerity, Path: metaName, Detail: "it has no fs-verity, so that objects need not have it"})
+	}
 	for _, unknown := range []fields{m.others, m.Features.others} {
 		for name := range unknown {
 			c.found(Problem{Kind: ProblemMeta, Path: metaName, Detail: fmt.Sprintf("it has a field %q, which is not known", name), Note: true})

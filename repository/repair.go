@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/go-composefs/composefs/fsverity"
 	"github.com/go-composefs/composefs/objects"
@@ -20,7 +21,8 @@ type RepairOptions struct {
 //
 //   - an object that is missing or wrong is replaced by a good copy, at once for all who look; mounts
 //     go on, and show the good one to who opens the file from then on;
-//   - a good object gets the fs-verity that it lacks;
+//   - a good object gets the fs-verity that it lacks; and when all have it, so does meta.json, by which the
+//     repository requires it when it is opened again;
 //   - a lost entry of an image is made again;
 //   - what cannot be mended, and is wrong, is moved to the directory quarantine, unless somebody
 //     relies on it just now.
@@ -45,7 +47,32 @@ func (r *Repository) repair(ctx context.Context, found *Checked, opts RepairOpti
 	if err := r.mend(ctx, found, sources); err != nil {
 		return err
 	}
+	if err := r.mendMeta(found); err != nil {
+		return err
+	}
 	return r.quarantine(ctx, found)
+}
+
+// mendMeta makes the repository one that requires fs-verity, if all objects have it now.
+func (r *Repository) mendMeta(found *Checked) error {
+	var meta *Problem
+	for i := range found.Problems {
+		switch p := &found.Problems[i]; {
+		case p.Kind != ProblemVerity:
+		case p.Object.IsZero():
+			meta = p
+		case p.Mended == "":
+			return nil
+		}
+	}
+	if meta == nil {
+		return nil
+	}
+	if err := writeMeta(r.root, &r.meta, true, true); err != nil {
+		return err
+	}
+	meta.Mended = "fs-verity enabled"
+	return nil
 }
 
 // mend does what can be done in a transaction. Only after its commit it is noted.
@@ -57,6 +84,9 @@ func (r *Repository) mend(ctx context.Context, found *Checked, sources *sources)
 	defer t.Abort()
 	opts := r.putOptions()
 	opts.Claim, opts.CompareExisting = t.lease.claim, true
+	if slices.ContainsFunc(found.Problems, func(p Problem) bool { return p.Kind == ProblemVerity }) {
+		opts.Verity = objects.VerityRequire
+	}
 	own, err := objects.OpenIn(r.root, objectsDir, opts)
 	if err != nil {
 		return err
@@ -108,6 +138,9 @@ func (m *mender) mend(ctx context.Context, p *Problem) (string, error) {
 		}
 		return m.sources.restore(ctx, m.own, p)
 	case ProblemVerity:
+		if p.Object.IsZero() {
+			return "", nil // when all objects have it, see mendMeta
+		}
 		return m.protect(ctx, p.Object)
 	case ProblemLink:
 		return m.relink(ctx, p)

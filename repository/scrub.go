@@ -156,12 +156,14 @@ func isShort(err error) bool {
 
 // checkVerity looks whether the kernel verifies a good object by its digest.
 func (c *checker) checkVerity(f *os.File, digest fsverity.Digest) {
-	if !c.r.verity {
+	if !c.r.verity && !c.opts.RequireVerity {
 		return
 	}
 	switch got, err := fsverity.Measure(f); {
+	case errors.Is(err, fsverity.ErrNoVerity):
+		c.foundObject(ProblemVerity, digest, "it has no fs-verity")
 	case err != nil:
-		c.foundObject(ProblemVerity, digest, "it has no fs-verity: %v", err)
+		c.foundObject(ProblemVerity, digest, "its fs-verity cannot be asked for: %v", err)
 	case got != digest:
 		c.foundObject(ProblemVerity, digest, "the kernel verifies it by the digest %s", got)
 	}

@@ -25,7 +25,12 @@ If it is interrupted, --resume goes on where it was.
 --repair mends what can be mended: it replaces objects by good copies from other stores ("composefs stores")
 and from the directories that --from names, enables fs-verity that objects have lost, and makes lost
 links again. What is wrong and cannot be mended it moves to the directory quarantine of the repository,
-and nothing is ever deleted. If there are problems that are not solved in the
+and nothing is ever deleted.
+
+A copy made by a program that does not know fs-verity loses it, and with that of meta.json the repository's
+own word that it requires fs-verity: --require-verity misses it all the same, and with --repair brings it back.
+
+If there are problems that are not solved in the
 end, fsck ends with exit code 3.`
 
 const fsckExample = `  composefs fsck
@@ -65,6 +70,7 @@ func (a *app) fsckCommand() *cobra.Command {
 	flags.BoolVar(&c.opts.NoData, "no-data", false, "do not read the content of objects")
 	flags.BoolVar(&c.opts.FromDisk, "from-disk", false, "read objects from the disk, also those that the kernel has in memory")
 	flags.StringVar(&c.limit, "limit", "", "read no more than this many `BYTES` in a second, such as 50M")
+	flags.BoolVar(&c.opts.RequireVerity, "require-verity", false, "miss fs-verity also where the repository does not say that it requires it")
 	flags.BoolVar(&c.opts.Resume, "resume", false, "go on where an earlier fsck was interrupted")
 	flags.BoolVar(&c.repair, "repair", false, "mend what can be mended, and put away what cannot")
 	flags.StringArrayVar(&c.from, "from", nil, "with --repair: a repository, directory of objects, or other `DIR` with good copies of files; may be given several times")
@@ -75,8 +81,8 @@ func (a *app) fsckCommand() *cobra.Command {
 }
 
 func (c *fsckCommand) check() error {
-	if c.opts.NoData && (c.opts.FromDisk || c.opts.Resume || c.limit != "") {
-		return usagef("--no-data reads no objects: --from-disk, --limit and --resume are about reading them")
+	if c.opts.NoData && (c.opts.FromDisk || c.opts.Resume || c.opts.RequireVerity || c.limit != "") {
+		return usagef("--no-data reads no objects: --from-disk, --limit, --require-verity and --resume are about reading them")
 	}
 	if len(c.from) > 0 && !c.repair {
 		return usagef("--from says where --repair finds good copies")
@@ -90,7 +96,7 @@ func (c *fsckCommand) check() error {
 	return nil
 }
 
-// parseSize reads a number of bytes with a unit of powers of 1024, as progress.Size prints it, or none.
+// parseSize reads a number of bytes with a unit of powers of 1024, as bytesize.String prints it, or none.
 func parseSize(s string) (int64, error) {
 	number, shift := strings.TrimRight(s, "iB"), 0
 	if n := len(number); n > 0 {
