@@ -220,6 +220,83 @@ func TestRepositoryStaysWholeWhateverHappensToNames(t *testing.T) {
 	}
 }
 
+// TestRepairIsDoneOrNot hurts repairs of a repository in which one object has wrong content, one is missing,
+// and one of an image without a name is wrong and has no good copy.
+func TestRepairIsDoneOrNot(t *testing.T) {
+	s := newScene(t)
+	var kept []string
+	err := filepath.WalkDir(filepath.Join(s.original, "objects"), func(path string, e os.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		switch {
+		case err != nil:
+			return err
+		case bytes.HasPrefix(data, []byte("shared")), bytes.HasPrefix(data, []byte("rubbish")):
+			kept = append(kept, path)
+			err = os.WriteFile(path, bytes.ToUpper(data), 0o644)
+		case bytes.HasPrefix(data, []byte("own")):
+			kept = append(kept, path)
+			err = os.Remove(path)
+		}
+		return err
+	})
+	if err != nil || len(kept) != 3 {
+		t.Fatalf("%v: %q", err, kept)
+	}
+	old := filepath.Join(filepath.Dir(s.repo), "old")
+	faults(t, func(t *testing.T, err syscall.Errno) {
+		s.t = t
+		args := []string{"fsck", "--repo", s.repo, "--repair", "--from", old}
+		eachFault(t, err, 60, func(hurt fault) int {
+			s.reset()
+			return s.repair(hurt, args...)
+		}, func(fault) {
+			// What it could not mend is somewhere still; what it could is done by the next one.
+			_ = exec.Command(s.program, args...).Run() // 3: what was put away is missing
+			s.must("gc", "--repo", s.repo)             // the image without a name that misses it
+			s.must("fsck", "--repo", s.repo)
+			s.refs()
+			if wrong := s.find("RUBBISH"); wrong != 1 {
+				t.Errorf("the only copy of a wrong object is there %d times", wrong)
+			}
+		})
+	})
+}
+
+// repair is run for fsck, which ends with 3 also unhurt if something had to be put away.
+func (s *scene) repair(hurt fault, args ...string) int {
+	s.t.Helper()
+	operations, status, output := traced(s.t, s.repo, hurt, append([]string{s.program}, args...)...)
+	switch {
+	case hurt.at == 0 && (!status.Exited() || status.ExitStatus() != 0 && status.ExitStatus() != 3):
+		s.t.Fatalf("%q ended with %v: %s", args, status, output)
+	case strings.Contains(output, "panic") || strings.Contains(output, "fatal error"):
+		s.t.Errorf("%q: %s", args, output)
+	}
+	return len(operations)
+}
+
+// find counts the files of the repository that begin with a text.
+func (s *scene) find(begin string) (n int) {
+	s.t.Helper()
+	err := filepath.WalkDir(s.repo, func(path string, e os.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if bytes.HasPrefix(data, []byte(begin)) {
+			n++
+		}
+		return err
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return n
+}
+
 func TestRepositoryThatIsMadeIsThereOrNot(t *testing.T) {
 	s := newScene(t)
 	made := filepath.Join(filepath.Dir(s.repo), "made")

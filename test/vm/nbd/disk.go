@@ -13,8 +13,10 @@ import (
 	"sync"
 )
 
-// sector is what a disk writes as a whole or not at all.
-const sector = 512
+// sector is what a disk writes as a whole or not at all, in bytes: that of disks of today. With smaller
+// ones ext4 cannot be mounted now and then: it writes its superblock, which has two sectors of 512 bytes,
+// without the journal.
+const sector = 4096
 
 // Disk is a disk in memory with a volatile cache. It is safe for concurrent use.
 type Disk struct {
@@ -93,12 +95,14 @@ func (d *Disk) Cut(rnd *rand.Rand, keep float64) {
 	defer d.mu.Unlock()
 	d.dead = true
 	for _, w := range d.cache {
-		for i := 0; i < len(w.data); i += sector {
+		for at, rest := w.at, w.data; len(rest) > 0; {
+			n := min(len(rest), int(sector-at%sector))
 			if rnd.Float64() < keep {
-				copy(d.durable[w.at+int64(i):], w.data[i:min(i+sector, len(w.data))])
+				copy(d.durable[at:], rest[:n])
 			} else {
 				d.Lost++
 			}
+			at, rest = at+int64(n), rest[n:]
 		}
 	}
 	d.cache = nil
