@@ -133,7 +133,7 @@ func (c command) run() (sample, error) {
 	return sample{
 		wall: wall,
 		cpu:  cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(),
-		rss:  usage.Maxrss * 1024,
+		rss:  int64(usage.Maxrss) * 1024,
 	}, nil
 }
 
