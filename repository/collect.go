@@ -98,7 +98,15 @@ func (r *Repository) collect(ctx context.Context, opts CollectOptions) (_ Collec
 			return Collected{}, err
 		}
 		defer func() { err = errors.Join(err, release()) }()
-		// What programs of composefs-rs have added until now.
+	}
+	// Before each removal all leases are looked at: so those go first that do not count. Then
+	// what does not count any more later was held by somebody who was killed while this runs.
+	if err := c.removeLeases(); err != nil {
+		return Collected{}, err
+	}
+	if !opts.DryRun {
+		c.marker.leases.dead = true
+		// What programs of composefs-rs have added until now, and who was killed.
 		if err := c.markAll(ctx); err != nil {
 			return Collected{}, err
 		}

@@ -169,6 +169,9 @@ func readListed(f *os.File, from int64, alg fsverity.Algorithm, each func(fsveri
 type leaseReader struct {
 	r    *Repository
 	open map[string]*openLease
+	// dead also reads leases that do not count any more. Who was killed may have made links, and not
+	// have told of it.
+	dead bool
 }
 
 type openLease struct {
@@ -195,7 +198,7 @@ func (l *leaseReader) refresh(each func(fsverity.Digest)) error {
 			return err
 		}
 		info, err := describeLease(f, id, l.r.meta.Algorithm)
-		if err != nil || !info.Live(now) {
+		if err != nil || !l.dead && !info.Live(now) {
 			if err := errors.Join(err, f.Close()); err != nil {
 				return fmt.Errorf("lease %s: %w", id, err)
 			}

@@ -75,7 +75,9 @@ func (c *collector) markAll(ctx context.Context) error {
 	return m.drain(ctx)
 }
 
-// readEntries reads which objects are images and streams.
+// readEntries reads which objects are images and streams. What was not when it read them before is
+// needed: a lease listed it when it was neither, and may have ended; and nobody must come to an image
+// of which only a part is left, also if its ref has gone again.
 func (m *marker) readEntries() error {
 	images, err := entryObjects(m.c.r.images())
 	if err != nil {
@@ -85,25 +87,29 @@ func (m *marker) readEntries() error {
 	if err != nil {
 		return err
 	}
-	first := m.imageObjects == nil
-	oldImages, oldStreams := m.imageObjects, m.streamObjects
-	m.imageObjects, m.streamObjects = images, streams
-	if first {
+	if m.imageObjects == nil {
+		m.imageObjects, m.streamObjects = images, streams
 		return nil
 	}
-	// What is new may be there because of a lease that listed it when it was neither.
-	m.needNew(images, oldImages)
-	m.needNew(streams, oldStreams)
+	m.needNew(images, m.imageObjects)
+	m.needNew(streams, m.streamObjects)
 	return nil
 }
 
-// needNew queues what was not in a set of entries.
-func (m *marker) needNew(entries, old map[fsverity.Digest]struct{}) {
+// needNew adds to a set of entries, and queues what it did not have.
+func (m *marker) needNew(entries, known map[fsverity.Digest]struct{}) {
 	for digest := range entries {
-		if _, ok := old[digest]; !ok {
+		if _, ok := known[digest]; !ok {
+			known[digest] = struct{}{}
 			m.need(digest, "a new entry", false)
 		}
 	}
+}
+
+// forget is told that an entry is being removed: if it comes back it is new.
+func (m *marker) forget(digest fsverity.Digest) {
+	delete(m.imageObjects, digest)
+	delete(m.streamObjects, digest)
 }
 
 func entryObjects(l links) (map[fsverity.Digest]struct{}, error) {
@@ -120,8 +126,8 @@ func entryObjects(l links) (map[fsverity.Digest]struct{}, error) {
 	return set, nil
 }
 
-// findNew marks and queues what leases and refs have got since the last time. The leases come first:
-// who is missing there has ended, and its refs are there.
+// findNew marks and queues what leases, refs and entries have got since the last time. The leases come
+// first: who is missing there has ended, and its links are there.
 func (m *marker) findNew() error {
 	if err := m.findLeased(); err != nil {
 		return err
@@ -130,7 +136,7 @@ func (m *marker) findNew() error {
 	if err != nil || stamp == m.stamp {
 		return err
 	}
-	return m.findRefs()
+	return errors.Join(m.findRefs(), m.readEntries())
 }
 
 // findLeased marks what leases list.
@@ -264,6 +270,11 @@ func (m *marker) follow(ctx context.Context, next root) error {
 	}
 	if err != nil && (next.must || !gone(err)) {
 		return fmt.Errorf("%s: %s: %w", next.why, next.digest, err)
+	}
+	if err != nil { // somebody may put it again
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.seen, next.digest)
 	}
 	return nil
 }

@@ -18,10 +18,6 @@ const sliceTime = 5 * time.Millisecond
 // sweep removes what is not marked: first the entries of images and streams, so that nobody comes
 // to an image of which only a part is left, then objects.
 func (c *collector) sweep(ctx context.Context) error {
-	// Before each removal all leases are looked at: so those go first that do not count.
-	if err := c.removeLeases(); err != nil {
-		return err
-	}
 	if err := c.sweepEntries(ctx, c.r.images(), GarbageImage); err != nil {
 		return err
 	}
@@ -99,6 +95,7 @@ func (c *collector) removeEntry(l links, kind GarbageKind, e link) error {
 	}
 	digest, err := l.entry(e.name)
 	if err == nil && digest == e.digest {
+		c.marker.forget(e.digest)
 		err = c.remove(Garbage{Kind: kind, Name: e.name}, func() error { return c.r.root.Remove(l.dir + "/" + e.name) })
 	} else if gone(err) {
 		err = nil
