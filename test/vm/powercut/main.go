@@ -12,7 +12,7 @@
 //	rm NAME               the name is about to be removed
 //	gone NAME             it was
 //	collected             garbage was
-//	careless PATH         a file was written that nobody asked to be durable
+//	careless NAME         a file was written that nobody asked to be durable
 //	kept NAME             one of these was there, at the start
 package main
 
@@ -26,6 +26,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -139,15 +140,12 @@ func change(r *repository.Repository, seed uint64) error {
 	}()
 	go func() {
 		for i := 0; ; i++ {
-			path := fmt.Sprintf("%s/careless%d", place, i)
-			if err := os.WriteFile(path, make([]byte, 10_000), 0o600); err != nil {
+			name := fmt.Sprintf("careless%d-%d", seed, i)
+			if err := os.WriteFile(place+"/"+name, make([]byte, 10_000), 0o600); err != nil {
 				failed <- err
 			}
-			tell("careless", path)
-			_ = unix.Nanosleep(&unix.Timespec{Nsec: 50_000_000}, nil)
-			if i > 20 {
-				return
-			}
+			tell("careless", name)
+			time.Sleep(20 * time.Millisecond)
 		}
 	}()
 	return <-failed
