@@ -162,6 +162,23 @@ func (m Meta) Format() erofs.Format {
 	if n == 2 && slices.Contains(m.Features.ReadOnlyCompatible, FeatureV1) {
 		n = 1
 	}
+	return formatOf(n)
+}
+
+// ImageFormats returns all formats that images of trees are made in, that of Format first.
+func (m Meta) ImageFormats() []erofs.Format {
+	list := []erofs.Format{m.Format()}
+	if m.Formats != nil {
+		for _, n := range m.Formats.Extra {
+			if f := formatOf(n); !slices.Contains(list, f) {
+				list = append(list, f)
+			}
+		}
+	}
+	return list
+}
+
+func formatOf(n int) erofs.Format {
 	switch n {
 	case 0:
 		return erofs.FormatV0

@@ -127,10 +127,15 @@ func (t *Transaction) present(digest fsverity.Digest, size int64) error {
 // is known once the transaction is committed. All objects of the tree must be there, see
 // [Transaction.Put] and [Transaction.Use].
 func (t *Transaction) PutTree(ctx context.Context, root *tree.Inode) (fsverity.Digest, error) {
+	return t.PutTreeAs(ctx, root, t.r.meta.Format())
+}
+
+// PutTreeAs is PutTree for one of the formats of [Meta.ImageFormats].
+func (t *Transaction) PutTreeAs(ctx context.Context, root *tree.Inode, format erofs.Format) (fsverity.Digest, error) {
 	reader, writer := io.Pipe()
 	var want fsverity.Digest
 	go func() {
-		result, err := erofs.Write(writer, root, erofs.WriteOptions{Format: t.r.meta.Format(), Algorithm: t.r.meta.Algorithm})
+		result, err := erofs.Write(writer, root, erofs.WriteOptions{Format: format, Algorithm: t.r.meta.Algorithm})
 		want = result.Digest
 		writer.CloseWithError(err)
 	}()
@@ -262,7 +267,7 @@ func (t *Transaction) TagStream(name, id string) error {
 	_, own := t.streams[id]
 	t.mu.Unlock()
 	if !own {
-		if err := t.UseStream(id); err != nil {
+		if _, err := t.UseStream(id); err != nil {
 			return err
 		}
 	}
@@ -272,17 +277,37 @@ func (t *Transaction) TagStream(name, id string) error {
 	return nil
 }
 
-// UseStream makes sure that a stream is there and stays, with all it refers to.
-func (t *Transaction) UseStream(id string) error {
+// UseStream makes sure that a stream is there and stays, with all it refers to, and returns the digest of
+// its object. It is [ErrNotFound] if it is not there.
+func (t *Transaction) UseStream(id string) (fsverity.Digest, error) {
 	digest, err := t.r.streams().entry(id)
 	if err != nil {
-		return err
+		return fsverity.Digest{}, err
 	}
 	if err := t.lease.claim(digest); err != nil {
-		return err
+		return fsverity.Digest{}, err
 	}
-	_, err = t.r.streams().entry(id) // it may have been collected before it was claimed
-	return err
+	again, err := t.r.streams().entry(id) // it may have been collected before it was claimed
+	if err == nil && again != digest {
+		return t.UseStream(id) // it was put again meanwhile
+	}
+	return digest, err
+}
+
+// OpenStream opens a stream that the transaction has put, or one of the repository. Close it after use.
+func (t *Transaction) OpenStream(id string) (*Stream, error) {
+	t.mu.Lock()
+	digest, own := t.streams[id]
+	t.mu.Unlock()
+	if !own {
+		return t.r.OpenStream(id)
+	}
+	s, err := t.r.openStream(digest)
+	if err != nil {
+		return nil, fmt.Errorf("open stream %s: %w", id, err)
+	}
+	s.ID = id
+	return s, nil
 }
 
 // Abort ends the transaction. Objects that it has put stay until they are collected.
