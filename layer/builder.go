@@ -22,6 +22,8 @@ type builder struct {
 	ignored map[string]int
 }
 
+var errTooMany = fmt.Errorf("%w: too many entries", ErrLimit)
+
 func newBuilder(maxEntries int) *builder {
 	return &builder{root: impliedDirectory(), left: maxEntries, ignored: map[string]int{}}
 }
@@ -55,8 +57,8 @@ func (b *builder) add(h *tar.Header) (*tree.Inode, error) {
 	case tar.TypeLink:
 		return nil, b.link(h)
 	}
-	if h.Typeflag == tar.TypeReg && h.Size == 0 && strings.HasSuffix(h.Name, "/") {
-		h.Typeflag = tar.TypeDir // as tars older than POSIX have them, and tar(1) reads them
+	if isOldDirectory(h) {
+		h.Typeflag = tar.TypeDir
 	}
 	n, err := b.inode(h)
 	if err != nil {
@@ -131,7 +133,7 @@ func (b *builder) parent(names []string) (*tree.Inode, error) {
 // put puts an inode into a directory, in place of what has the name.
 func (b *builder) put(dir *tree.Inode, name string, n *tree.Inode) error {
 	if b.left--; b.left < 0 {
-		return fmt.Errorf("%w: too many entries", ErrLimit)
+		return errTooMany
 	}
 	if at, ok := dir.Find(name); ok {
 		dir.Children[at] = tree.Entry{Name: name, Inode: n}

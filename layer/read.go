@@ -3,60 +3,19 @@ package layer
 import (
 	"archive/tar"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
+	"math"
 
-	"github.com/go-composefs/composefs/objects"
-	"github.com/go-composefs/composefs/splitstream"
 	"github.com/go-composefs/composefs/tree"
-)
-
-// Errors that callers branch on.
-var (
-	// ErrFormat reports input that is no tar, or a broken one.
-	ErrFormat = errors.New("not a tar, or a broken one")
-	// ErrEntry reports an entry that cannot be in a tree.
-	ErrEntry = errors.New("bad entry of a tar")
-	// ErrLimit reports a tar that goes beyond [Options].
-	ErrLimit = errors.New("tar beyond the limits")
-)
-
-// External is the size in bytes that a regular file must exceed to become an object.
-const External = 64
-
-// Store takes the content of files. [objects.Dir] is one. Its methods are called by several goroutines
-// at once.
-type Store interface {
-	PutBytes(ctx context.Context, data []byte) (objects.Stored, error)
-	PutReader(ctx context.Context, r io.Reader) (objects.Stored, error)
-}
-
-// Options say how a tar is read.
-type Options struct {
-	Store Store // required
-	// Stream gets all of the tar, if it is not nil, and is not finished.
-	Stream *splitstream.Writer
-
-	MaxEntries int   // with directories that have none of their own; 0 means 16 million
-	MaxSparse  int64 // bytes of a sparse file with its holes, which are stored; 0 means 16 GiB
-
-	Progress tree.Progress // nil: nobody is told
-	Jobs     int           // files stored at once; 0 means GOMAXPROCS
-}
-
-const (
-	defaultMaxEntries = 16_000_000
-	defaultMaxSparse  = 16 << 30
 )
 
 // Layer is what a tar holds.
 type Layer struct {
-	Root   *tree.Inode
-	DiffID [sha256.Size]byte // SHA-256 of the tar, without compression
-	Size   int64             // bytes of the tar, without compression
+	Root   *tree.Inode // nil with Options.NoTree
+	DiffID []byte      // Options.Hash of the tar, without compression
+	Size   int64       // bytes of the tar, without compression
 	// NoEnd says that the blocks of zeros are missing that end a tar: it may have been cut short.
 	NoEnd bool
 	// Ignored counts the entries that say more than a tree can tell, by the key of the pax record.
@@ -66,28 +25,32 @@ type Layer struct {
 // Read reads a tar, which may be compressed with gzip or zstd, up to the end of r. Objects may have
 // been stored even if it fails.
 func Read(ctx context.Context, r io.Reader, opts Options) (*Layer, error) {
-	if opts.MaxEntries == 0 {
-		opts.MaxEntries = defaultMaxEntries
-	}
-	if opts.MaxSparse == 0 {
-		opts.MaxSparse = defaultMaxSparse
-	}
-	if opts.Jobs == 0 {
-		opts.Jobs = runtime.GOMAXPROCS(0)
-	}
-	plain, err := Decompress(r)
-	if err != nil {
+	if err := opts.defaults(); err != nil {
 		return nil, err
 	}
-	defer plain.Close()
+	if !opts.Plain {
+		plain, err := Decompress(r)
+		if err != nil {
+			return nil, err
+		}
+		defer plain.Close()
+		r = plain
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s := &splitter{
-		opts: opts, source: &recorder{r: plain, hash: sha256.New()}, builder: newBuilder(opts.MaxEntries),
-		pieces: startPieces(ctx, opts),
+		opts: opts, source: &recorder{r: r, hash: opts.Hash.New()}, pieces: startPieces(ctx, opts),
+		sparse: opts.MaxSparse,
+	}
+	var b *builder
+	if opts.NoTree {
+		s.entries = &checker{left: opts.MaxEntries}
+	} else {
+		b = newBuilder(opts.MaxEntries)
+		s.entries = b
 	}
 	s.source.keep = opts.Stream != nil
-	err = s.split()
+	err := s.split()
 	// Why storing failed says more than that reading was given up.
 	if errStore := s.pieces.wait(); errStore != nil && (err == nil || errors.Is(err, context.Canceled)) {
 		err = errStore
@@ -95,8 +58,10 @@ func Read(ctx context.Context, r io.Reader, opts Options) (*Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Layer{Root: s.builder.finish(), Size: s.source.n, NoEnd: s.noEnd, Ignored: s.builder.ignored}
-	s.source.hash.Sum(l.DiffID[:0])
+	l := &Layer{DiffID: s.source.hash.Sum(nil), Size: s.source.n, NoEnd: s.noEnd}
+	if b != nil {
+		l.Root, l.Ignored = b.finish(), b.ignored
+	}
 	return l, nil
 }
 
@@ -104,10 +69,15 @@ func Read(ctx context.Context, r io.Reader, opts Options) (*Layer, error) {
 type splitter struct {
 	opts    Options
 	source  *recorder
-	builder *builder
-	pieces  *pieces
-	end     int64 // where the last entry ends in the tar, with its padding
-	noEnd   bool  // see Layer
+	entries interface {
+		// add takes an entry and returns its inode, whose content is still to come if it is a regular
+		// file, or nil if it is no file.
+		add(h *tar.Header) (*tree.Inode, error)
+	}
+	pieces *pieces
+	sparse int64 // bytes that sparse files may still have
+	end    int64 // where the last entry ends in the tar, with its padding
+	noEnd  bool  // see Layer
 }
 
 // runSize is how many inline bytes are gathered before they are passed on.
@@ -117,8 +87,10 @@ func (s *splitter) split() error {
 	t := tar.NewReader(s.source)
 	for {
 		start := s.end
+		s.limit(start + maxHeaders)
 		header, err := t.Next()
 		s.source.scattered = false
+		s.limit(math.MaxInt64)
 		if errors.Is(err, io.EOF) {
 			return s.rest()
 		}
@@ -135,10 +107,26 @@ func (s *splitter) split() error {
 	}
 }
 
+// limit says up to where the tar may be read now.
+func (s *splitter) limit(end int64) {
+	s.source.limit, s.source.beyond = end, fmt.Errorf("%w: headers of more than %d bytes", ErrLimit, maxHeaders)
+	if s.opts.MaxSize > 0 && s.opts.MaxSize <= end {
+		s.source.limit, s.source.beyond = s.opts.MaxSize, fmt.Errorf("%w: a tar of more than %d bytes", ErrLimit, s.opts.MaxSize)
+	}
+}
+
 // wrong says where an error is.
 func (s *splitter) wrong(at int64, name string, err error) error {
+	if s.source.n == 0 && errors.Is(err, io.ErrUnexpectedEOF) {
+		return ErrFormat
+	}
+	return wrong(at, name, err)
+}
+
+// wrong says where in a tar an error is.
+func wrong(at int64, name string, err error) error {
 	switch {
-	case errors.Is(err, tar.ErrHeader) && at == 0, errors.Is(err, io.ErrUnexpectedEOF) && s.source.n == 0:
+	case errors.Is(err, tar.ErrHeader) && at == 0:
 		return ErrFormat
 	case errors.Is(err, tar.ErrHeader):
 		err = ErrFormat
@@ -158,7 +146,7 @@ func (s *splitter) entry(t *tar.Reader, h *tar.Header) error {
 		physical = 0
 	}
 	s.end = padded(s.source.n + physical)
-	n, err := s.builder.add(h)
+	n, err := s.entries.add(h)
 	switch {
 	case err != nil:
 		return err
@@ -167,18 +155,22 @@ func (s *splitter) entry(t *tar.Reader, h *tar.Header) error {
 		return nil
 	case isSparse(h):
 		// What is in the tar says where holes are; the object is the file as it is read.
-		if h.Size > s.opts.MaxSparse {
-			return fmt.Errorf("%w: a sparse file of %d bytes", ErrLimit, h.Size)
+		if s.sparse -= h.Size; s.sparse < 0 {
+			return tooSparse(h.Size)
 		}
 		s.scatter(s.opts.MaxSparse)
-		err = s.content(t, n, false)
+		if s.opts.NoTree { // which is the one thing that would need this object
+			_, err = io.Copy(io.Discard, t)
+		} else {
+			err = s.content(t, n, false)
+		}
 		s.end = padded(s.source.n)
 	case h.Size > External:
 		if s.source.keep {
 			s.pieces.inline(s.source.take())
 		}
 		err = s.content(t, n, true)
-	default:
+	case !s.opts.NoTree:
 		n.Content = make([]byte, h.Size)
 		_, err = io.ReadFull(t, n.Content)
 	}

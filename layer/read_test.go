@@ -91,7 +91,7 @@ func TestMetadata(t *testing.T) {
 	if diff := cmp.Diff(map[string]int{"SCHILY.acl.access": 1}, l.Ignored); diff != "" {
 		t.Error(diff)
 	}
-	if want := sha256.Sum256(archive); l.DiffID != want {
+	if want := sha256.Sum256(archive); !bytes.Equal(l.DiffID, want[:]) {
 		t.Errorf("diff id %x, want %x", l.DiffID, want)
 	}
 }

@@ -11,6 +11,9 @@ type recorder struct {
 	r    io.Reader
 	hash hash.Hash
 	n    int64 // bytes read
+	// limit is how many may be read, and beyond the error of reading more.
+	limit  int64
+	beyond error
 	// ended says that somebody wanted to read what is behind the end.
 	ended bool
 
@@ -24,7 +27,9 @@ type recorder struct {
 func (r *recorder) Read(p []byte) (int, error) {
 	n, err := r.r.Read(p)
 	r.hash.Write(p[:n])
-	r.n += int64(n)
+	if r.n += int64(n); r.n > r.limit {
+		return 0, r.beyond
+	}
 	r.ended = n == 0 && errors.Is(err, io.EOF)
 	if r.keep {
 		r.kept = append(r.kept, p[:n]...)
