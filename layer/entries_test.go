@@ -145,7 +145,7 @@ func TestRefusalsWithoutATree(t *testing.T) {
 		"many":      {makeTar(t, file("a", ""), file("b", "")), layer.Options{MaxEntries: 1}, layer.ErrLimit, ""},
 		"large": {
 			small, layer.Options{MaxSize: int64(len(small)) - 1},
-			layer.ErrLimit, fmt.Sprintf("behind the last entry, from byte 5632 on: tar beyond the limits: a tar of more than %d bytes", len(small)-1),
+			layer.ErrLimit, fmt.Sprintf("entry at byte 5632: tar beyond the limits: a tar of more than %d bytes", len(small)-1),
 		},
 		"large file": {
 			small, layer.Options{MaxSize: 1024},
