@@ -15,13 +15,21 @@ import (
 // of that directory waits.
 const sliceTime = 5 * time.Millisecond
 
-// sweep removes what is not marked: first the entries of images and streams, so that nobody comes
-// to an image of which only a part is left, then objects.
+// sweep removes what is not marked: first the entries of streams and of images, so that nobody comes
+// to one of which only a part is left, then objects. Streams refer to streams and images.
 func (c *collector) sweep(ctx context.Context) error {
-	if err := c.sweepEntries(ctx, c.r.images(), GarbageImage); err != nil {
+	streams, err := c.r.streams().entries()
+	if err != nil {
 		return err
 	}
-	if err := c.sweepEntries(ctx, c.r.streams(), GarbageStream); err != nil {
+	if err := c.sweepEntries(ctx, c.r.streams(), GarbageStream, c.referrersFirst(streams)); err != nil {
+		return err
+	}
+	images, err := c.r.images().entries()
+	if err != nil {
+		return err
+	}
+	if err := c.sweepEntries(ctx, c.r.images(), GarbageImage, images); err != nil {
 		return err
 	}
 	// Removing a file is waiting for the disk, mostly.
@@ -43,11 +51,7 @@ func (c *collector) sweep(ctx context.Context) error {
 
 // sweepEntries removes the entries whose objects are not needed, with the objects, and those that
 // have none.
-func (c *collector) sweepEntries(ctx context.Context, l links, kind GarbageKind) error {
-	entries, err := l.entries()
-	if err != nil {
-		return err
-	}
+func (c *collector) sweepEntries(ctx context.Context, l links, kind GarbageKind, entries []link) error {
 	for _, e := range entries {
 		if e.err != nil {
 			return e.err

@@ -1,6 +1,8 @@
 package repository
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -88,5 +90,54 @@ func TestCollectKeepsWhatWasMadeByAProcessThatWasKilledBeforeItCouldTell(t *test
 	})
 	if _, err := r.ResolveImage("name"); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestCollectLeavesNoStreamWithoutAnotherThatItNeeds(t *testing.T) {
+	for _, id := range []string{"a", "z"} { // names before and after that of what it needs
+		t.Run(id, func(t *testing.T) {
+			r := newRepository(t, fsverity.SHA256)
+			tx := begin(t, r)
+			needed := putStream(t, tx, "m", "content")
+			referrer := needed
+			for n := 0; gateOf(referrer) == gateOf(needed); n++ { // it is used behind the other's gate
+				w := tx.NewStream(0)
+				if _, err := fmt.Fprint(w, "manifest ", n); err != nil {
+					t.Fatal(err)
+				}
+				w.NamedRef("layer", needed)
+				var err error
+				if referrer, err = tx.PutStream(t.Context(), id, w); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := tx.Commit(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			other := open(t, r.Path())
+			var used error
+			collect(t, r, CollectOptions{Removed: func(g Garbage) {
+				if g.Name != needed.String() {
+					return
+				}
+				later, err := other.Begin(t.Context(), TransactionOptions{})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer later.Abort()
+				if used = later.TagStream("name", id); used == nil {
+					used = later.Commit(t.Context())
+				}
+			}})
+			if used == nil {
+				t.Error("a stream could be named when what it needs was gone")
+			} else if !errors.Is(used, ErrNotFound) {
+				t.Errorf("name a stream that is gone: %v", used)
+			}
+			if found := check(t, r, CheckOptions{}); !found.OK() {
+				t.Errorf("after the collection: %+v", found.Problems)
+			}
+		})
 	}
 }

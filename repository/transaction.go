@@ -278,8 +278,14 @@ func (t *Transaction) TagStream(name, id string) error {
 }
 
 // UseStream makes sure that a stream is there and stays, with all it refers to, and returns the digest of
-// its object. It is [ErrNotFound] if it is not there.
+// its object. It is [ErrNotFound] if it is not there, and was not put by the transaction.
 func (t *Transaction) UseStream(id string) (fsverity.Digest, error) {
+	t.mu.Lock()
+	digest, own := t.streams[id]
+	t.mu.Unlock()
+	if own {
+		return digest, nil
+	}
 	digest, err := t.r.streams().entry(id)
 	if err != nil {
 		return fsverity.Digest{}, err
@@ -290,6 +296,9 @@ func (t *Transaction) UseStream(id string) (fsverity.Digest, error) {
 	again, err := t.r.streams().entry(id) // it may have been collected before it was claimed
 	if err == nil && again != digest {
 		return t.UseStream(id) // it was put again meanwhile
+	}
+	if err == nil {
+		err = t.present(digest, -1) // another id of equal content may have gone with it
 	}
 	return digest, err
 }
