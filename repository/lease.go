@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/go-composefs/composefs/fsverity"
@@ -112,6 +113,11 @@ func (l *Lease) create() error {
 	if err == nil {
 		err = l.writeHeader()
 	}
+	if isFull(err) && !l.durable() {
+		// What makes space needs no space: a lease counts while it is held, also with a hole where
+		// it would tell whose it is.
+		err = f.Truncate(leaseHeader)
+	}
 	if err == nil {
 		err = l.d.root.Rename(temp, l.id)
 	}
@@ -123,6 +129,11 @@ func (l *Lease) create() error {
 		return errors.Join(err, f.Close())
 	}
 	return nil
+}
+
+// isFull says whether an error is that there is no space left.
+func isFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // durable says whether the lease outlives the process, and so a power failure too.
@@ -295,7 +306,8 @@ func (l *Lease) remove() error {
 }
 
 // readLeaseHeader reads what a lease's file begins with. That is nothing, or only zeros, of a lease that
-// was not durable and lost its data in a power failure: it has no expiry, as it had before.
+// was not durable and was made on a full disk, or lost its data in a power failure: it has no expiry, as it
+// had before.
 func readLeaseHeader(f *os.File) (leaseJSON, error) {
 	var page [leaseHeader]byte
 	n, err := f.ReadAt(page[:], 0)
