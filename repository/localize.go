@@ -100,9 +100,9 @@ func putVerified(ctx context.Context, to *objects.Dir, f *os.File, want fsverity
 	return info.Size(), err
 }
 
-// allLocal returns an error that wraps ErrNotFound if an image or stream needs an object that only
-// other stores have.
-func (r *Repository) allLocal() error {
+// allThere returns an error that wraps ErrNotFound if an image or stream needs an object that neither the
+// repository nor one of its stores has.
+func (r *Repository) allThere() error {
 	images, err := r.images().entries()
 	if err != nil {
 		return err
@@ -113,7 +113,7 @@ func (r *Repository) allLocal() error {
 			return fmt.Errorf("image %s: %w", e.name, err)
 		}
 		for _, ref := range append(refs, ObjectRef{Digest: e.digest}) {
-			if err := r.isLocal(ref.Digest); err != nil {
+			if err := r.isThere(ref.Digest); err != nil {
 				return fmt.Errorf("image %s: %w", e.name, err)
 			}
 		}
@@ -127,10 +127,10 @@ func (r *Repository) allLocal() error {
 		if err := errors.Join(e.err, err); err != nil {
 			return fmt.Errorf("stream %s: %w", e.name, err)
 		}
-		err = r.isLocal(e.digest)
+		err = r.isThere(e.digest)
 		for digest := range s.References() {
 			if err == nil {
-				err = r.isLocal(digest)
+				err = r.isThere(digest)
 			}
 		}
 		if err := errors.Join(err, s.Close()); err != nil {
@@ -140,10 +140,10 @@ func (r *Repository) allLocal() error {
 	return nil
 }
 
-func (r *Repository) isLocal(digest fsverity.Digest) error {
-	ok, err := r.objects.Has(digest)
+func (r *Repository) isThere(digest fsverity.Digest) error {
+	ok, err := r.Has(digest)
 	if err == nil && !ok {
-		err = fmt.Errorf("object %s is in another store only: %w", digest, ErrNotFound)
+		err = fmt.Errorf("object %s: %w", digest, ErrNotFound)
 	}
 	return err
 }

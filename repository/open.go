@@ -177,11 +177,7 @@ func (r *Repository) Close() error {
 	if r.objects != nil {
 		errs = append(errs, r.objects.Close())
 	}
-	for _, s := range r.stores {
-		if s.dir != nil {
-			errs = append(errs, s.dir.Close())
-		}
-	}
+	errs = append(errs, r.closeStores())
 	if r.leaseDir.leaseDir != nil {
 		errs = append(errs, r.leaseDir.Close())
 	}

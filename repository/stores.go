@@ -37,6 +37,10 @@ func (r *Repository) openStores() error {
 	if err != nil {
 		return err
 	}
+	return r.addStores(paths)
+}
+
+func (r *Repository) addStores(paths []string) error {
 	for _, path := range paths {
 		dir, err := objects.Open(r.storeDir(path), objects.Options{Algorithm: r.meta.Algorithm})
 		if err != nil && !gone(err) {
@@ -45,6 +49,17 @@ func (r *Repository) openStores() error {
 		r.stores = append(r.stores, &store{path, dir})
 	}
 	return nil
+}
+
+func (r *Repository) closeStores() error {
+	var errs []error
+	for _, s := range r.stores {
+		if s.dir != nil {
+			errs = append(errs, s.dir.Close())
+		}
+	}
+	r.stores = nil
+	return errors.Join(errs...)
 }
 
 // storeDir returns where the objects of a store are: it may be a repository itself.
@@ -103,10 +118,10 @@ func (r *Repository) ObjectDirs() []*os.File {
 // SetStores names the other stores of the repository at path: directories of objects, or
 // repositories, which are searched in this order for what the repository lacks, and are never
 // written to. An object that one of them has is not stored again; so they must keep what they have.
+// A store can be left out that nothing needs, see [Repository.Localize]; else it is [ErrNotFound].
 //
 // A repository with other stores gets [FeatureStores], by which programs refuse to open it that would
-// miss objects. With no paths that is undone, which takes that all objects are in the repository,
-// see [Repository.Localize]; else it is [ErrNotFound].
+// miss objects. With no paths that is undone.
 func SetStores(path string, stores []string) error {
 	r, err := Open(path, Options{})
 	if err != nil {
@@ -131,12 +146,12 @@ func (r *Repository) setStores(stores []string) error {
 			return fmt.Errorf("%s: %w", s, err)
 		}
 	}
+	if err := r.canDo(stores); err != nil {
+		return err
+	}
 	meta := r.meta
 	meta.Features.Incompatible = unknownIn(meta.Features.Incompatible, []string{FeatureStores})
 	if len(stores) == 0 {
-		if err := r.allLocal(); err != nil {
-			return err
-		}
 		if err := writeMeta(r.root, &meta, r.verity, true); err != nil {
 			return err
 		}
@@ -158,6 +173,25 @@ func (r *Repository) setStores(stores []string) error {
 		return nil
 	}
 	return writeMeta(r.root, &meta, r.verity, true)
+}
+
+// canDo says whether nothing is missing with these stores, if one that there is now is not among them.
+func (r *Repository) canDo(stores []string) error {
+	if !slices.ContainsFunc(r.stores, func(s *store) bool { return !slices.Contains(stores, s.path) }) {
+		return nil
+	}
+	with, err := Open(r.path, Options{ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer with.Close()
+	if err := with.closeStores(); err != nil {
+		return err
+	}
+	if err := with.addStores(stores); err != nil {
+		return err
+	}
+	return with.allThere()
 }
 
 // checkStore says whether a store can be one.

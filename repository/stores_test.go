@@ -75,6 +75,26 @@ func TestObjectOfAnotherStoreIsUsedAndNotCopied(t *testing.T) {
 	}
 }
 
+func TestStoreThatIsNeededCannotBeLeftOut(t *testing.T) {
+	base, more := newRepository(t, fsverity.SHA256), newRepository(t, fsverity.SHA256)
+	importFiles(t, base, files{"a": "in the base"}, "base")
+	r := withStores(t, base.Path(), more.Path())
+	importFiles(t, r, files{"a": "in the base"}, "x")
+	if err := SetStores(r.Path(), []string{more.Path()}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("left out a store that is needed: %v", err)
+	}
+	if err := SetStores(r.Path(), []string{base.Path()}); err != nil {
+		t.Errorf("left out a store that is not needed: %v", err)
+	}
+	moved := base.Path() + " elsewhere"
+	if err := os.Rename(base.Path(), moved); err != nil {
+		t.Fatal(err)
+	}
+	if err := SetStores(r.Path(), []string{moved}); err != nil {
+		t.Errorf("named a store that has moved: %v", err)
+	}
+}
+
 func TestStoreThatIsMissingIsPassedOver(t *testing.T) {
 	base := filepath.Join(t.TempDir(), "base")
 	if err := os.Mkdir(base, 0o755); err != nil {

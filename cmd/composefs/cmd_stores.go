@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -29,9 +30,9 @@ or network mounts, say, which are searched in this order for what the repository
 one of them has is not stored again by an import. They are never written to, and must keep what they
 have: a store that collects its own garbage knows nothing of those who use it.
 
-"stores set" replaces the list; without DIR there are none any more, which takes that the repository
-has everything itself: "composefs localize --all" copies it. Programs of other implementations refuse a
-repository with other stores.`,
+"stores set" replaces the list; without DIR there are none any more. A store that is needed cannot be left
+out before "composefs localize --all" has copied what the repository lacks. Programs of other
+implementations refuse a repository with other stores.`,
 		Example: `  composefs stores set /mnt/nfs/composefs
   composefs localize --all && composefs stores set`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -76,7 +77,8 @@ func setStores(cmd *cobra.Command, dirs []string) error {
 	if _, errStat := os.Stat(path); errors.Is(errStat, fs.ErrNotExist) {
 		return fmt.Errorf("%w at %s", errNoRepository, path)
 	}
-	if len(dirs) == 0 && errors.Is(err, repository.ErrNotFound) {
+	missing := slices.ContainsFunc(stores, func(dir string) bool { _, err := os.Stat(dir); return err != nil })
+	if !missing && errors.Is(err, repository.ErrNotFound) {
 		return advisedError{err, "`composefs localize --all` copies what only other stores have"}
 	}
 	return err
