@@ -43,12 +43,15 @@ type job struct {
 	log    *kernelLog
 }
 
-// prepare does everything that needs no mount: it reads the header, checks the digest and
-// decides about verity.
+// prepare does everything that needs no mount: it reads the header, checks length and
+// digest, and decides about verity.
 func prepare(ctx context.Context, opts Options) (*job, error) {
 	j := &job{Options: opts, name: opts.name()}
 	var err error
 	if j.header, err = readHeader(j.Image, j.name); err != nil {
+		return nil, err
+	}
+	if err := checkWhole(j.Image, j.name); err != nil {
 		return nil, err
 	}
 	if err := j.checkDigest(ctx); err != nil {

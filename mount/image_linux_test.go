@@ -218,6 +218,7 @@ func TestBadImages(t *testing.T) {
 		{"without header", change(0, 0), ErrNotComposefs},
 		{"later header", change(4, 9), ErrNotComposefs},
 		{"other superblock", change(1024, 0), unix.EINVAL},
+		{"cut off", func() []byte { return good[:len(good)-1] }, ErrNotComposefs},
 		{"header only", func() []byte { return good[:32] }, nil},
 	}
 	for _, test := range tests {
