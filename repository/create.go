@@ -42,23 +42,33 @@ func Create(path string, opts CreateOptions) (created bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("create repository: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return false, fmt.Errorf("create repository: %w", err)
+	made := missingDirs(path)
+	err = os.MkdirAll(filepath.Dir(path), 0o755)
+	if err == nil {
+		err = os.Mkdir(path, 0o700)
 	}
-	made := true
-	if err := os.Mkdir(path, 0o700); errors.Is(err, fs.ErrExist) {
-		made = false
-	} else if err != nil {
-		return false, fmt.Errorf("create repository: %w", err)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		created, err = create(path, meta, !opts.Insecure)
 	}
-	created, err = create(path, meta, !opts.Insecure)
 	if err != nil {
-		if made {
-			_ = os.Remove(path) // succeeds if it is empty
+		for _, dir := range made {
+			_ = os.Remove(dir) // succeeds if it is empty
 		}
 		return false, fmt.Errorf("create repository %s: %w", path, err)
 	}
 	return created, nil
+}
+
+// missingDirs returns of a path and its parents those that are not there, the deepest first.
+func missingDirs(path string) []string {
+	var missing []string
+	for dir := filepath.Clean(path); dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		if _, err := os.Lstat(dir); err == nil {
+			break
+		}
+		missing = append(missing, dir)
+	}
+	return missing
 }
 
 func create(path string, meta Meta, verity bool) (bool, error) {
