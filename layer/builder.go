@@ -3,9 +3,6 @@ package layer
 import (
 	"archive/tar"
 	"fmt"
-	"maps"
-	"math"
-	"slices"
 	"strings"
 
 	"github.com/go-composefs/composefs/tree"
@@ -60,9 +57,17 @@ func (b *builder) add(h *tar.Header) (*tree.Inode, error) {
 	if isOldDirectory(h) {
 		h.Typeflag = tar.TypeDir
 	}
-	n, err := b.inode(h)
+	n, err := inodeOf(h)
 	if err != nil {
 		return nil, err
+	}
+	if n.XattrCost() > tree.MaxXattrCost {
+		return nil, fmt.Errorf("%w: %d bytes of attributes, at most %d are possible", ErrEntry, n.XattrCost(), tree.MaxXattrCost)
+	}
+	for _, key := range paxIgnored {
+		if _, ok := h.PAXRecords[key]; ok {
+			b.ignored[key]++
+		}
 	}
 	names, err := split(h.Name)
 	if err != nil {
@@ -136,10 +141,10 @@ func (b *builder) put(dir *tree.Inode, name string, n *tree.Inode) error {
 		return errTooMany
 	}
 	if at, ok := dir.Find(name); ok {
-		dir.Children[at] = tree.Entry{Name: name, Inode: n}
+		dir.Children[at].Inode = n
 		return nil
 	}
-	if err := dir.Add(tree.Entry{Name: name, Inode: n}); err != nil {
+	if err := dir.Add(tree.Entry{Name: strings.Clone(name), Inode: n}); err != nil { // of a longer string
 		return fmt.Errorf("%w: %w", ErrEntry, err)
 	}
 	return nil
@@ -172,71 +177,4 @@ func (b *builder) link(h *tar.Header) error {
 		return err
 	}
 	return b.put(dir, names[len(names)-1], n)
-}
-
-// inode makes the inode of a header, without content.
-func (b *builder) inode(h *tar.Header) (*tree.Inode, error) {
-	n := &tree.Inode{Nlink: 1, Mode: uint32(h.Mode) & 0o7777}
-	switch h.Typeflag {
-	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
-		n.Mode |= tree.TypeRegular
-		n.Size = uint64(h.Size)
-	case tar.TypeDir:
-		n.Mode |= tree.TypeDir
-	case tar.TypeSymlink:
-		n.Mode |= tree.TypeSymlink
-		n.Target = h.Linkname
-		if len(n.Target) == 0 || len(n.Target) > tree.MaxTarget || strings.ContainsRune(n.Target, 0) {
-			return nil, fmt.Errorf("%w: a symlink to %d bytes, possible are 1 to %d", ErrEntry, len(n.Target), tree.MaxTarget)
-		}
-		n.Size = uint64(len(n.Target))
-	case tar.TypeChar, tar.TypeBlock:
-		n.Mode |= tree.TypeChar
-		if h.Typeflag == tar.TypeBlock {
-			n.Mode = n.Mode&^tree.TypeMask | tree.TypeBlock
-		}
-		const maxMajor, maxMinor = 1<<12 - 1, 1<<20 - 1
-		if h.Devmajor < 0 || h.Devmajor > maxMajor || h.Devminor < 0 || h.Devminor > maxMinor {
-			return nil, fmt.Errorf("%w: device %d:%d", ErrEntry, h.Devmajor, h.Devminor)
-		}
-		major, minor := uint32(h.Devmajor), uint32(h.Devminor)
-		n.Rdev = minor&0xff | major<<8 | minor&^0xff<<12
-	case tar.TypeFifo:
-		n.Mode |= tree.TypeFIFO
-	default:
-		return nil, fmt.Errorf("%w: type %q", ErrEntry, h.Typeflag)
-	}
-	if h.Uid < 0 || int64(h.Uid) > math.MaxUint32 || h.Gid < 0 || int64(h.Gid) > math.MaxUint32 {
-		return nil, fmt.Errorf("%w: owner %d:%d", ErrEntry, h.Uid, h.Gid)
-	}
-	n.UID, n.GID = uint32(h.Uid), uint32(h.Gid)
-	n.Mtime = tree.Timespec{Sec: h.ModTime.Unix(), Nsec: uint32(h.ModTime.Nanosecond())}
-	return n, b.xattrs(n, h)
-}
-
-// paxXattr is what keys of pax records begin with that are attributes: GNU tar, bsdtar, star, docker.
-const paxXattr = "SCHILY.xattr."
-
-// Keys of pax records that tell what an inode has and a tree does not understand: ACLs in words, and
-// a SELinux context that GNU tar records with --selinux and not with --xattrs.
-var paxIgnored = []string{"SCHILY.acl.access", "SCHILY.acl.default", "SCHILY.acl.ace", "RHT.security.selinux"}
-
-func (b *builder) xattrs(n *tree.Inode, h *tar.Header) error {
-	for _, key := range slices.Sorted(maps.Keys(h.PAXRecords)) {
-		if slices.Contains(paxIgnored, key) {
-			b.ignored[key]++
-		}
-		name, ok := strings.CutPrefix(key, paxXattr)
-		if !ok {
-			continue
-		}
-		if name == "" || len(name) > tree.MaxXattrName || strings.ContainsRune(name, 0) {
-			return fmt.Errorf("%w: an attribute with a name of %d bytes", ErrEntry, len(name))
-		}
-		n.SetXattr(name, h.PAXRecords[key])
-	}
-	if n.XattrCost() > tree.MaxXattrCost {
-		return fmt.Errorf("%w: %d bytes of attributes, at most %d are possible", ErrEntry, n.XattrCost(), tree.MaxXattrCost)
-	}
-	return nil
 }
