@@ -10,7 +10,7 @@ import (
 func OpenSource(ctx context.Context, ref Reference, opts Options) (Source, error) {
 	switch ref.transport {
 	case Docker:
-		return nil, fmt.Errorf("read %s: %w", ref, ErrUnsupported)
+		return openRegistrySource(ref, opts)
 	}
 	return nil, fmt.Errorf("read %s: %w", ref, ErrUnsupported)
 }

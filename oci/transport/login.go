@@ -1,0 +1,126 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	ggcr "github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// login adds credentials to requests, once a server has asked for them: an open registry is
+// spoken to without asking first how it wants to be spoken to, which would be one round trip more. It
+// is safe for concurrent use.
+type login struct {
+	base     http.RoundTripper
+	keychain authn.Keychain
+	host     string // of the API
+	name     string // of the registry as the user says it
+	repo     string
+	scopes   []string
+
+	mu    sync.Mutex
+	inner map[string]http.RoundTripper // by scheme and host: what answered the challenge
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (l *login) RoundTrip(req *http.Request) (*http.Response, error) {
+	key := req.URL.Scheme + "://" + req.URL.Host
+	rt := l.known(key)
+	if rt != nil {
+		return rt.RoundTrip(req.Clone(req.Context()))
+	}
+	res, err := l.base.RoundTrip(req.Clone(req.Context()))
+	if err != nil || res.StatusCode != http.StatusUnauthorized || res.Header.Get("WWW-Authenticate") == "" {
+		return res, err
+	}
+	again := req.Clone(req.Context())
+	switch {
+	case req.Body == nil || req.Body == http.NoBody:
+	case req.GetBody != nil:
+		if again.Body, err = req.GetBody(); err != nil {
+			res.Body.Close()
+			return nil, err
+		}
+	default:
+		return res, nil // the body is spent; callers see 401
+	}
+	drain(res)
+	if rt, err = l.answer(req.Context(), key, req, res.Header); err != nil {
+		return nil, err
+	}
+	return rt.RoundTrip(again)
+}
+
+func (l *login) known(key string) http.RoundTripper {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.inner[key]
+}
+
+// answer makes what answers a host's challenge. Hosts that the registry redirected to get no
+// credentials, at most a token that they give to anybody.
+func (l *login) answer(ctx context.Context, key string, req *http.Request, challenge http.Header) (http.RoundTripper, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if rt := l.inner[key]; rt != nil {
+		return rt, nil
+	}
+	var auth authn.Authenticator = authn.Anonymous
+	if req.URL.Host == l.host {
+		var err error
+		if auth, err = authn.Resolve(ctx, l.keychain, target{l.name, l.repo}); err != nil {
+			return nil, &permanentError{err}
+		}
+	}
+	var options []name.Option
+	if req.URL.Scheme == "http" {
+		options = append(options, name.Insecure)
+	}
+	registry, err := name.NewRegistry(req.URL.Host, options...)
+	if err != nil {
+		return nil, &permanentError{err}
+	}
+	recorded := &recordedChallenge{base: l.base, scheme: req.URL.Scheme, header: challenge}
+	rt, err := ggcr.NewWithContext(ctx, registry, auth, recorded, l.scopes)
+	if err != nil {
+		return nil, err
+	}
+	l.inner[key] = rt
+	return rt, nil
+}
+
+// target is what a keychain is asked about, under the names that the user knows: the library
+// would call docker.io by the host that serves it.
+type target struct{ registry, repo string }
+
+func (t target) String() string      { return t.registry + "/" + t.repo }
+func (t target) RegistryStr() string { return t.registry }
+
+// recordedChallenge answers the library's first question, how to log in, with what the server has
+// said already.
+type recordedChallenge struct {
+	base   http.RoundTripper
+	scheme string
+	header http.Header
+}
+
+var errOtherScheme = errors.New("the server speaks another scheme")
+
+// RoundTrip implements [http.RoundTripper].
+func (r *recordedChallenge) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Method != http.MethodGet || req.URL.Path != "/v2/" {
+		return r.base.RoundTrip(req)
+	}
+	if req.URL.Scheme != r.scheme {
+		return nil, errOtherScheme
+	}
+	return &http.Response{
+		Status: "401 Unauthorized", StatusCode: http.StatusUnauthorized,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: r.header.Clone(), Body: http.NoBody, Request: req,
+	}, nil
+}
