@@ -68,7 +68,11 @@ func (c *collector) sweepEntry(l links, kind GarbageKind, e link) error {
 	i := c.set.find(e.digest)
 	if i < 0 {
 		// It came after the objects were listed, or it is not there at all.
-		if ok, err := c.r.Has(e.digest); err != nil || ok {
+		ok, err := c.r.Has(e.digest)
+		if err == nil && ok {
+			c.marker.need(e.digest, "an entry whose object came", false)
+		}
+		if err != nil || ok {
 			return err
 		}
 	} else if c.marker.follows(e.digest) || c.set.marked(i) && !c.marker.knows(e.digest) {

@@ -141,3 +141,28 @@ func TestCollectLeavesNoStreamWithoutAnotherThatItNeeds(t *testing.T) {
 		})
 	}
 }
+
+func TestCollectLeavesNoPartsOfAnImageThatWasLostAndCameBack(t *testing.T) {
+	r := newRepository(t, fsverity.SHA256)
+	lost := importFiles(t, r, files{"a": "content"})
+	first := lost
+	for n := 0; first.Compare(lost) >= 0 || gateOf(first) == gateOf(lost); n++ { // the entries go in this order
+		first = importFiles(t, r, files{"a": fmt.Sprint("other content ", n)})
+	}
+	if err := r.objects.Remove(lost); err != nil {
+		t.Fatal(err)
+	}
+	came := false
+	collect(t, r, CollectOptions{Removed: func(g Garbage) {
+		if g.Kind == GarbageObject && g.Name == first.String() {
+			importFiles(t, open(t, r.Path()), files{"a": "content"})
+			came = true
+		}
+	}})
+	if !came {
+		t.Error("the image did not come back")
+	}
+	if found := check(t, r, CheckOptions{}); !found.OK() {
+		t.Errorf("after the collection: %+v", found.Problems)
+	}
+}
