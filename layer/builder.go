@@ -3,6 +3,7 @@ package layer
 import (
 	"archive/tar"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/go-composefs/composefs/tree"
@@ -60,6 +61,9 @@ func (b *builder) add(h *tar.Header) (*tree.Inode, error) {
 	n, err := inodeOf(h)
 	if err != nil {
 		return nil, err
+	}
+	if h.Uid < 0 || int64(h.Uid) > math.MaxUint32 || h.Gid < 0 || int64(h.Gid) > math.MaxUint32 {
+		return nil, fmt.Errorf("%w: owner %d:%d", ErrEntry, h.Uid, h.Gid)
 	}
 	if n.XattrCost() > tree.MaxXattrCost {
 		return nil, fmt.Errorf("%w: %d bytes of attributes, at most %d are possible", ErrEntry, n.XattrCost(), tree.MaxXattrCost)

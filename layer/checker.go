@@ -36,13 +36,7 @@ func checkLengths(h *tar.Header) error {
 
 // hasContent says whether an entry is a regular file.
 func hasContent(h *tar.Header) bool {
-	switch h.Typeflag {
-	case tar.TypeReg:
-		return !isOldDirectory(h)
-	case tar.TypeCont, tar.TypeGNUSparse:
-		return true
-	}
-	return false
+	return h.Typeflag == tar.TypeReg || h.Typeflag == tar.TypeCont || h.Typeflag == tar.TypeGNUSparse
 }
 
 // isOldDirectory says whether an entry is a directory as tars older than POSIX have them, and tar(1)

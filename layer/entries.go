@@ -104,9 +104,6 @@ func (j *joiner) fill(e *Entry) error {
 	if err := checkLengths(h); err != nil {
 		return err
 	}
-	if isOldDirectory(h) {
-		h.Typeflag = tar.TypeDir
-	}
 	physical := h.Size
 	if isHeaderOnly(h.Typeflag) {
 		physical = 0

@@ -3,15 +3,15 @@ package layer
 import (
 	"archive/tar"
 	"fmt"
-	"math"
 	"strings"
 
 	"github.com/go-composefs/composefs/tree"
 )
 
 // Inode returns the inode of an entry that is a file, with its content or the digest of its object, and
-// with one name. Attributes are those of pax records "SCHILY.xattr.NAME". It fails with [ErrEntry] for
-// what no inode can be, and for hard links, which are none.
+// with one name. Attributes are those of pax records "SCHILY.xattr.NAME". Of owners the lower 32 bits
+// count, as in composefs-rs. It fails with [ErrEntry] for what no inode can be, and for hard links, which
+// are none.
 func (e *Entry) Inode() (*tree.Inode, error) {
 	n, err := inodeOf(e.Header)
 	if err != nil {
@@ -52,9 +52,6 @@ func inodeOf(h *tar.Header) (*tree.Inode, error) {
 		n.Mode |= tree.TypeFIFO
 	default:
 		return nil, fmt.Errorf("%w: type %q", ErrEntry, h.Typeflag)
-	}
-	if h.Uid < 0 || int64(h.Uid) > math.MaxUint32 || h.Gid < 0 || int64(h.Gid) > math.MaxUint32 {
-		return nil, fmt.Errorf("%w: owner %d:%d", ErrEntry, h.Uid, h.Gid)
 	}
 	n.UID, n.GID = uint32(h.Uid), uint32(h.Gid)
 	n.Mtime = tree.Timespec{Sec: h.ModTime.Unix(), Nsec: uint32(h.ModTime.Nanosecond())}

@@ -49,18 +49,12 @@ func (f *Flattener) add(e *layer.Entry) error {
 			return fmt.Errorf("%w: a file in the whiteout %q", layer.ErrEntry, part)
 		}
 	}
+	if hidden, ok := strings.CutPrefix(name, whiteoutPrefix); ok {
+		return f.whiteout(names[:len(names)-1], hidden)
+	}
 	dir, err := f.parentOf(h.Name, names)
 	if err != nil {
 		return err
-	}
-	if name == opaqueName {
-		f.parent = nil
-		dir.clear(f.layer)
-		dir.opaque = f.single
-		return nil
-	}
-	if hidden, ok := strings.CutPrefix(name, whiteoutPrefix); ok {
-		return f.whiteout(dir, hidden)
 	}
 	n := target
 	if n == nil {
@@ -118,12 +112,23 @@ func (f *Flattener) target(name string) (*tree.Inode, error) {
 	return dir.inode, nil
 }
 
-// whiteout removes what lower layers have of a name.
-func (f *Flattener) whiteout(dir *node, name string) error {
-	if err := tree.CheckName(name); err != nil {
-		return fmt.Errorf("%w: a whiteout of what cannot be: %w", layer.ErrEntry, err)
+// whiteout removes what lower layers have of a name, or of all names, in a directory. It brings nothing of
+// its own, not even the directory, unless it has to stand in the tree of a single layer.
+func (f *Flattener) whiteout(parents []string, name string) error {
+	opaque := whiteoutPrefix+name == opaqueName
+	if !opaque && tree.CheckName(name) != nil {
+		return nil // it is nobody's name
+	}
+	dir, err := f.directory(parents, f.single)
+	if err != nil || dir == nil {
+		return err
 	}
 	f.parent = nil
+	if opaque {
+		dir.clear(f.layer)
+		dir.opaque = f.single
+		return nil
+	}
 	old := dir.children[name]
 	switch {
 	case old != nil:
