@@ -28,13 +28,19 @@ type Trust struct {
 
 // NewTrust returns trust in certificates.
 func NewTrust(certificates ...*x509.Certificate) *Trust {
-	t := &Trust{certificates: slices.Clone(certificates), authorities: x509.NewCertPool()}
+	t := &Trust{authorities: x509.NewCertPool()}
+	t.Add(certificates...)
+	return t
+}
+
+// Add trusts more certificates. It must not be called while signatures are checked.
+func (t *Trust) Add(certificates ...*x509.Certificate) {
 	for _, cert := range certificates {
+		t.certificates = append(t.certificates, cert)
 		if cert.BasicConstraintsValid && cert.IsCA {
 			t.authorities.AddCert(cert)
 		}
 	}
-	return t
 }
 
 // ParseCertificates reads one or more certificates, in PEM or one in DER. Other PEM blocks than
