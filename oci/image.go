@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -48,8 +50,9 @@ type Image struct {
 
 	RawManifest, RawConfig []byte
 
-	images map[string]fsverity.Digest // composefs images, by the keys of their variants
-	extras map[string]fsverity.Digest // named refs of the manifest that are not its content
+	images    map[string]fsverity.Digest // composefs images, by the keys of their variants
+	referrers map[string]fsverity.Digest // named refs of the manifest: referrers that are kept with it
+	sources   []string                   // where it was pulled from
 }
 
 // Rootfs returns the digest of a composefs image of the image. It is [ErrNotFound] if that was not made.
@@ -112,6 +115,7 @@ func resolve(r *repository.Repository, name string) (string, error) {
 // streams are where streams are read from: a repository, or a transaction.
 type streams interface {
 	OpenStream(id string) (*repository.Stream, error)
+	OpenObject(digest fsverity.Digest) (*os.File, error)
 }
 
 type repositoryStreams struct{ *repository.Repository }
@@ -130,12 +134,7 @@ func load(ctx context.Context, from streams, id string) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("manifest %s: %w", d, err)
 	}
-	img.extras = map[string]fsverity.Digest{}
-	for _, ref := range refs {
-		if strings.HasPrefix(ref.Name, extraPrefix) {
-			img.extras[ref.Name] = ref.Digest
-		}
-	}
+	img.noteRefs(refs)
 	img.RawConfig, refs, err = readDocument(ctx, from, configID(img.Manifest.Config.Digest), splitstream.Config, img.Manifest.Config.Digest)
 	if err != nil {
 		return nil, fmt.Errorf("config: %w", err)
@@ -149,8 +148,35 @@ func load(ctx context.Context, from streams, id string) (*Image, error) {
 	return img, img.setConfig(img.RawConfig)
 }
 
-// extraPrefix is what named refs of a manifest begin with that are beside its content.
-const extraPrefix = "composefs."
+// sourcePrefix is what named refs of a manifest begin with that say where it was pulled from. They lead to the
+// config, for they have to lead somewhere.
+const sourcePrefix = "composefs.source:"
+
+// noteRefs takes from the named refs of the manifest's stream what is beside its content.
+func (i *Image) noteRefs(refs []splitstream.NamedRef) {
+	i.referrers = map[string]fsverity.Digest{}
+	for _, ref := range refs {
+		if strings.HasPrefix(ref.Name, referrerPrefix) {
+			i.referrers[ref.Name] = ref.Digest
+		}
+		if source, ok := strings.CutPrefix(ref.Name, sourcePrefix); ok {
+			i.sources = append(i.sources, source)
+		}
+	}
+}
+
+// Sources returns the references that the image was pulled from, as far as they are known.
+func (i *Image) Sources() []string { return i.sources }
+
+// Referrers returns the digests of the manifests about this one that are kept with it, sorted.
+func (i *Image) Referrers() []digest.Digest {
+	var list []digest.Digest
+	for name := range i.referrers {
+		list = append(list, digest.Digest(strings.TrimPrefix(name, referrerPrefix)))
+	}
+	slices.Sort(list)
+	return list
+}
 
 // readDocument reads a small stream whose content has a digest.
 func readDocument(ctx context.Context, from streams, id string, kind splitstream.ContentType, want digest.Digest) ([]byte, []splitstream.NamedRef, error) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-composefs/composefs/fsverity"
 	"github.com/go-composefs/composefs/oci/manifest"
+	"github.com/go-composefs/composefs/oci/policy"
 	"github.com/go-composefs/composefs/oci/transport"
 	"github.com/go-composefs/composefs/repository"
 )
@@ -21,7 +22,8 @@ import (
 // PullOptions say what is pulled, and as what. The zero value pulls the image for this machine's platform and
 // makes its canonical composefs image.
 type PullOptions struct {
-	// Name is that of the source, for people who look at leases.
+	// Name is the reference of the source, which is kept with the image: who uses the image later may
+	// have rules for where it is from.
 	Name string
 	// Tags are names that the image gets; without one it goes with the next garbage collection.
 	Tags []string
@@ -35,9 +37,9 @@ type PullOptions struct {
 	// Jobs is how many layers are pulled at a time; 0 means 4.
 	Jobs     int
 	Progress Progress // nil: nobody is told
-	// Approve, if not nil, is asked before the image gets its tags. An error ends the pull, and nothing of
-	// it gets a name.
-	Approve func(ctx context.Context, pulled *Pulled) error
+	// Rules are what the image has to keep to get its tags: an image that does not is
+	// [policy.ErrRefused], and nothing of it gets a name.
+	Rules policy.Rules
 }
 
 // Limits bound what an image may cost. Zero fields mean the defaults.
@@ -70,6 +72,7 @@ type Pulled struct {
 	Unchanged bool
 	Index     *transport.Manifest // what the reference named, if that was an index
 	Others    []*Image            // for other platforms
+	Verdicts  []*policy.Verdict   // why the rules let it in, one for each
 	Stats     Stats
 }
 
@@ -173,6 +176,9 @@ func (p *puller) pull(ctx context.Context) (*Pulled, error) {
 func (p *puller) bring(ctx context.Context, root transport.Manifest) (*Pulled, error) {
 	pulled := &Pulled{}
 	if !manifest.IsIndex(root.MediaType) {
+		if err := p.opts.Rules.CheckManifest(root.Digest); err != nil {
+			return nil, err
+		}
 		var err error
 		pulled.Image, err = p.image(ctx, root)
 		if err != nil {
@@ -185,6 +191,9 @@ func (p *puller) bring(ctx context.Context, root transport.Manifest) (*Pulled, e
 		return nil, err
 	}
 	pulled.Index = &root
+	if err := p.opts.Rules.CheckManifest(chosen.Digest, root.Digest); err != nil {
+		return nil, err
+	}
 	wanted := []ocispec.Descriptor{chosen}
 	if p.opts.AllPlatforms {
 		wanted = index.Manifests
@@ -249,12 +258,38 @@ func (p *puller) describe(pulled *Pulled) error {
 	return err
 }
 
-// approve asks whether what was pulled may get its tags.
+// approve holds what was pulled against the rules.
 func (p *puller) approve(ctx context.Context, pulled *Pulled) error {
-	if p.opts.Approve == nil {
+	if len(p.opts.Rules.All()) == 0 {
 		return nil
 	}
-	return p.opts.Approve(ctx, pulled)
+	opts := evidenceOptions{
+		from: repositoryStreams{p.r}, store: digestOnly{p.r.Algorithm()}, limits: p.opts.Limits, format: p.r.Meta().Format(), alg: p.r.Algorithm(), boot: p.opts.Bootable,
+	}
+	if p.tx != nil {
+		opts.from, opts.store = p.tx, p.tx.Objects()
+	}
+	if pulled.Index != nil {
+		opts.index = pulled.Index.Digest
+	}
+	e, err := evidence(ctx, pulled.Image, opts)
+	if err == nil {
+		pulled.Verdicts, err = p.opts.Rules.Check(e)
+	}
+	if err != nil {
+		return err
+	}
+	for _, other := range pulled.Others {
+		opts.boot = p.opts.Bootable
+		e, err := evidence(ctx, other, opts)
+		if err == nil {
+			_, err = p.opts.Rules.Check(e)
+		}
+		if err != nil {
+			return fmt.Errorf("manifest %s: %w", other.Digest, err)
+		}
+	}
+	return nil
 }
 
 // tag gives the image its tags on commit.

@@ -32,6 +32,9 @@ func (p *puller) image(ctx context.Context, m transport.Manifest) (*Image, error
 			return nil, err
 		}
 	}
+	if err := p.findReferrers(ctx, img); err != nil {
+		return nil, err
+	}
 	return img, p.putImage(ctx, img)
 }
 
@@ -99,7 +102,10 @@ func (p *puller) putImage(ctx context.Context, img *Image) error {
 		return err
 	}
 	refs["config:"+img.Manifest.Config.Digest.String()] = config
-	maps.Copy(refs, img.extras)
+	maps.Copy(refs, img.referrers)
+	for _, source := range img.sources {
+		refs[sourcePrefix+source] = config
+	}
 	_, err = p.document(ctx, manifestID(img.Digest), splitstream.Manifest, img.RawManifest, refs)
 	return err
 }

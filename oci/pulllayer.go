@@ -14,6 +14,7 @@ import (
 	"github.com/go-composefs/composefs/fsverity"
 	"github.com/go-composefs/composefs/layer"
 	"github.com/go-composefs/composefs/objects"
+	"github.com/go-composefs/composefs/oci/compress"
 	"github.com/go-composefs/composefs/splitstream"
 )
 
@@ -90,6 +91,9 @@ var hashes = map[digest.Algorithm]crypto.Hash{
 
 // readLayer reads a layer's blob from the source, and puts its stream.
 func (p *puller) readLayer(ctx context.Context, l Layer, blob bool) (fsverity.Digest, error) {
+	if from, ok := p.from.(SegmentSource); ok && !blob {
+		return p.readSegments(ctx, from, l)
+	}
 	r, err := p.from.Blob(ctx, l.Descriptor)
 	if err != nil {
 		return fsverity.Digest{}, err
@@ -101,11 +105,7 @@ func (p *puller) readLayer(ctx context.Context, l Layer, blob bool) (fsverity.Di
 	}
 	stream := p.tx.NewStream(splitstream.Layer)
 	defer stream.Close()
-	store := &countingStore{Dir: p.tx.Objects(), p: p}
-	found, err := layer.Read(ctx, v, layer.Options{
-		Store: store, Stream: stream, NoTree: true, Hash: hashes[l.DiffID.Algorithm()],
-		MaxEntries: p.opts.Limits.MaxEntries, MaxSparse: p.opts.Limits.MaxSparse, MaxSize: p.opts.Limits.tarSize(l.Size),
-	})
+	found, prober, err := p.readTar(ctx, l, v, stream)
 	if err == nil || isContent(err) {
 		// A blob that is not what was asked for says more than what is wrong with its content.
 		if errBlob := v.finish(); errBlob != nil {
@@ -118,7 +118,38 @@ func (p *puller) readLayer(ctx context.Context, l Layer, blob bool) (fsverity.Di
 	if got := digest.NewDigestFromBytes(l.DiffID.Algorithm(), found.DiffID); got != l.DiffID {
 		return fsverity.Digest{}, fmt.Errorf("%w: its tar has the diff_id %s, and the config says %s", ErrCorrupt, got, l.DiffID)
 	}
+	if err := p.noteRecipe(ctx, stream, l, prober); err != nil {
+		return fsverity.Digest{}, err
+	}
 	return p.tx.PutStream(ctx, l.Stream, stream)
+}
+
+// readTar takes a layer's tar apart, and watches how it was compressed.
+func (p *puller) readTar(ctx context.Context, l Layer, blob io.Reader, stream *splitstream.Writer) (*layer.Layer, *compress.Prober, error) {
+	prober := compress.NewProber()
+	plain, err := layer.Decompress(tapped{blob, prober.Compressed})
+	if err != nil {
+		return nil, prober, err
+	}
+	defer plain.Close()
+	found, err := layer.Read(ctx, tapped{plain, prober.Plain}, layer.Options{
+		Store: &countingStore{Dir: p.tx.Objects(), p: p}, Stream: stream,
+		NoTree: true, Plain: true, Hash: hashes[l.DiffID.Algorithm()],
+		MaxEntries: p.opts.Limits.MaxEntries, MaxSparse: p.opts.Limits.MaxSparse, MaxSize: p.opts.Limits.tarSize(l.Size),
+	})
+	return found, prober, err
+}
+
+// tapped tells somebody of what is read.
+type tapped struct {
+	r  io.Reader
+	to func(p []byte)
+}
+
+func (t tapped) Read(p []byte) (int, error) {
+	n, err := t.r.Read(p)
+	t.to(p[:n])
+	return n, err
 }
 
 // isContent says whether an error of reading a layer is about what the blob holds.

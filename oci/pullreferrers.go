@@ -1,0 +1,90 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/go-composefs/composefs/fsverity"
+	"github.com/go-composefs/composefs/oci/manifest"
+	"github.com/go-composefs/composefs/oci/seal"
+	"github.com/go-composefs/composefs/splitstream"
+)
+
+// maxReferrers bounds how many seals of an image are brought in. Anybody may add some to a registry.
+const maxReferrers = 32
+
+// findReferrers brings in the seals of an image that are artifacts, and keeps those that are here already.
+// Without any rule that needs them a source that cannot tell is no failure.
+func (p *puller) findReferrers(ctx context.Context, img *Image) error {
+	_, refs, err := readDocument(ctx, p.tx, manifestID(img.Digest), splitstream.Manifest, img.Digest)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	img.noteRefs(refs)
+	if p.opts.Name != "" && !slices.Contains(img.sources, p.opts.Name) {
+		img.sources = append(img.sources, p.opts.Name)
+	}
+	for name, d := range img.referrers {
+		if err := p.tx.Use(d); errors.Is(err, ErrNotFound) {
+			delete(img.referrers, name)
+		} else if err != nil {
+			return err
+		}
+	}
+	if img.Artifact || img.Manifest.MediaType == manifest.DockerManifest && !p.opts.Rules.NeedsSeal() {
+		return nil
+	}
+	list, err := p.from.Referrers(ctx, img.Digest, seal.ArtifactType)
+	if err != nil {
+		if ctx.Err() == nil && !p.opts.Rules.NeedsSeal() {
+			return nil
+		}
+		return fmt.Errorf("find seals: %w", err)
+	}
+	for i, d := range list {
+		name := referrerPrefix + d.Digest.String()
+		if _, here := img.referrers[name]; here {
+			continue
+		}
+		if i >= maxReferrers {
+			break
+		}
+		stream, err := p.referrer(ctx, img, d.Digest)
+		if err != nil {
+			return fmt.Errorf("seal %s: %w", d.Digest, err)
+		}
+		if !stream.IsZero() {
+			img.referrers[name] = stream
+		}
+	}
+	return nil
+}
+
+// referrer brings in one seal, and returns the digest of its stream; zero for what is none of this image.
+func (p *puller) referrer(ctx context.Context, img *Image, d digest.Digest) (fsverity.Digest, error) {
+	m, err := p.from.Manifest(ctx, d)
+	if err != nil {
+		return fsverity.Digest{}, err
+	}
+	if _, err := seal.ReadArtifact(ctx, m.Raw, img.Digest, nil); err != nil {
+		return fsverity.Digest{}, nil //nolint:nilerr // it may be anybody's
+	}
+	about, err := parseImage(m.Raw, m.Digest)
+	if err != nil {
+		return fsverity.Digest{}, err
+	}
+	if err := p.config(ctx, about); err != nil {
+		return fsverity.Digest{}, err
+	}
+	if err := p.pullLayers(ctx, about); err != nil {
+		return fsverity.Digest{}, err
+	}
+	if err := p.putImage(ctx, about); err != nil {
+		return fsverity.Digest{}, err
+	}
+	return p.tx.UseStream(manifestID(about.Digest))
+}
