@@ -18,13 +18,16 @@ import (
 
 type layers [][]entry
 
-func TestRulesOfLayers(t *testing.T) {
-	lower := []entry{dir("d", 0o700), file("d/a", "1"), file("d/b", "1"), dir("d/sub", 0o700), file("d/sub/c", "1"), file("f", "1")}
-	for _, test := range []struct {
-		name   string
-		layers layers
-		want   []string
-	}{
+// A rule is what becomes of layers, of which some are on top of lower.
+type rule struct {
+	name   string
+	layers layers
+	want   []string
+}
+
+var (
+	lower = []entry{dir("d", 0o700), file("d/a", "1"), file("d/b", "1"), dir("d/sub", 0o700), file("d/sub/c", "1"), file("f", "1")}
+	rules = []rule{
 		{"nothing", layers{}, []string{"40755 /"}},
 		{"root", layers{{dir("./", 0o711)}, {dir("/", 0o750)}}, []string{"40750 /"}},
 		{"parents", layers{{file("x/y/z", "1")}}, []string{"40755 /", "40755 /x", "40755 /x/y", "100644 /x/y/z 1"}},
@@ -96,7 +99,7 @@ func TestRulesOfLayers(t *testing.T) {
 			"40755 /", "40755 /d", "120777 /d/s -> /e", "40755 /e", "100644 /e/x 2",
 		}},
 		{"symlinked parent upwards", layers{{symlink("s", "../../../e/./f/../g")}, {file("s/x", "2")}}, []string{
-			"40755 /", "40755 /e", "40755 /e/f", "40755 /e/g", "100644 /e/g/x 2", "120777 /s -> ../../../e/./f/../g",
+			"40755 /", "40755 /e", "40755 /e/g", "100644 /e/g/x 2", "120777 /s -> ../../../e/./f/../g",
 		}},
 		{"symlinks after each other", layers{{symlink("a", "b/x"), symlink("b", "c"), dir("c", 0o700), file("a/f", "1")}}, []string{
 			"40755 /", "120777 /a -> b/x", "120777 /b -> c", "40700 /c", "40755 /c/x", "100644 /c/x/f 1",
@@ -112,7 +115,11 @@ func TestRulesOfLayers(t *testing.T) {
 		{"dots that are not the parent", layers{{dir("b/x/..", 0o700), file("b/x/f", "1")}}, []string{"40755 /", "40700 /b", "40755 /b/x", "100644 /b/x/f 1"}},
 		{"absolute", layers{{file("//a//b", "1")}}, []string{"40755 /", "40755 /a", "100644 /a/b 1"}},
 		{"global headers", layers{{{tar.Header{Typeflag: tar.TypeXGlobalHeader, Name: "../x", PAXRecords: map[string]string{"path": "../y"}}, ""}}}, []string{"40755 /"}},
-	} {
+	}
+)
+
+func TestRulesOfLayers(t *testing.T) {
+	for _, test := range rules {
 		t.Run(test.name, func(t *testing.T) {
 			if diff := cmp.Diff(test.want, lines(mustFlatten(t, test.layers...))); diff != "" {
 				t.Error(diff)

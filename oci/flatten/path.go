@@ -63,60 +63,75 @@ func (f *Flattener) parentOf(name string, names []string) (*node, error) {
 func (f *Flattener) directory(names []string, touch bool) (*node, error) {
 	path := make([]*node, 1, len(names)+1) // from the root to where we are
 	path[0] = f.root
+	var missing []string // from there on
 	links, linked := 0, 0
 	for len(names) > 0 {
 		name := names[0]
 		names = names[1:]
-		if name == ".." { // of a symlink; that of the root is the root
+		switch {
+		case name == ".." && len(missing) > 0: // of a symlink, as are the next ones
+			missing = missing[:len(missing)-1]
+			continue
+		case name == "..": // that of the root is the root
 			path = path[:max(1, len(path)-1)]
 			continue
+		case len(missing) > 0:
+			missing = append(missing, name)
+			continue
 		}
-		dir := path[len(path)-1]
-		next := dir.children[name]
+		next := path[len(path)-1].children[name]
 		switch {
-		case next != nil && next.inode.IsDir():
-		case next != nil && next.inode.IsSymlink():
-			target := next.inode.Target
-			parts := strings.Split(target, "/")
-			parts = slices.DeleteFunc(parts, func(s string) bool { return s == "" || s == "." })
+		case next == nil || next.whiteout:
+			missing = append(missing, name)
+		case next.inode.IsDir():
+			path = append(path, next)
+		case next.inode.IsSymlink():
+			parts := components(next.inode.Target)
 			links++
 			linked += len(parts)
 			if links > maxLinks || linked > maxLinked {
 				return nil, fmt.Errorf("%w: too many symlinks on the way, the last one is %q", layer.ErrEntry, name)
 			}
-			if target[0] == '/' {
+			if next.inode.Target[0] == '/' {
 				path = path[:1]
 			}
 			names = append(parts, names...)
-			continue
-		case next != nil && !next.whiteout:
-			return nil, fmt.Errorf("%w: %q on the way is no directory", layer.ErrEntry, name)
-		case !touch:
-			return nil, nil //nolint:nilnil // as documented
 		default:
-			var err error
-			if next, err = f.imply(dir, name, next != nil); err != nil {
-				return nil, err
-			}
-		}
-		if path = append(path, next); len(path) > maxDepth {
-			return nil, fmt.Errorf("%w: more than %d directories in each other", layer.ErrLimit, maxDepth)
+			return nil, fmt.Errorf("%w: %q on the way is no directory", layer.ErrEntry, name)
 		}
 	}
-	if touch {
-		for _, n := range path {
-			n.touched = f.layer
-		}
+	switch {
+	case len(path)+len(missing) > maxDepth:
+		return nil, fmt.Errorf("%w: more than %d directories in each other", layer.ErrLimit, maxDepth)
+	case touch:
+		return f.touch(path, missing)
+	case len(missing) > 0:
+		return nil, nil //nolint:nilnil // as documented
 	}
 	return path[len(path)-1], nil
 }
 
-// imply makes a directory that no entry tells of, perhaps in place of a whiteout.
-func (f *Flattener) imply(dir *node, name string, whiteout bool) (*node, error) {
-	if err := tree.CheckName(name); err != nil { // of a symlink
-		return nil, fmt.Errorf("%w: %w", layer.ErrEntry, err)
+// components returns those of the target of a symlink.
+func components(target string) []string {
+	return slices.DeleteFunc(strings.Split(target, "/"), func(s string) bool { return s == "" || s == "." })
+}
+
+// touch makes directories this layer's: those of a path from the root on, and what is missing below it, which
+// it makes.
+func (f *Flattener) touch(path []*node, missing []string) (*node, error) {
+	for _, n := range path {
+		n.touched = f.layer
 	}
-	n := newImplied(f.layer)
-	n.opaque = whiteout
-	return n, f.put(dir, name, n)
+	dir := path[len(path)-1]
+	for _, name := range missing {
+		if err := tree.CheckName(name); err != nil { // of a symlink
+			return nil, fmt.Errorf("%w: %w", layer.ErrEntry, err)
+		}
+		n := newImplied(f.layer)
+		if err := f.put(dir, name, n); err != nil {
+			return nil, err
+		}
+		dir = n
+	}
+	return dir, nil
 }

@@ -16,6 +16,7 @@ import (
 // what is new.
 type generator struct {
 	*rand.Rand
+	real  bool     // leaves out what root cannot make on an ordinary filesystem
 	dirs  []string // of all layers so far, "" is the root
 	files []string // all else
 	fresh []string // of this layer
@@ -25,9 +26,9 @@ type generator struct {
 func pick[T any](g *generator, of ...T) T { return of[g.IntN(len(of))] }
 
 // randomImage returns the layers of an image.
-func randomImage(t testing.TB, seed uint64) [][]byte {
+func randomImage(t testing.TB, seed uint64, real bool) [][]byte {
 	t.Helper()
-	g := &generator{Rand: rand.New(rand.NewPCG(seed, 7)), dirs: []string{""}}
+	g := &generator{real: real, Rand: rand.New(rand.NewPCG(seed, 7)), dirs: []string{""}}
 	var tars [][]byte
 	for i := range 1 + g.IntN(5) {
 		g.layer, g.fresh = nil, nil
@@ -122,7 +123,11 @@ func (g *generator) entry() {
 			size = 1<<20 + g.IntN(3) - 1
 		}
 		content := bytes.Repeat([]byte{byte(g.Uint32())}, size)
-		g.add(name, tar.Header{Typeflag: pick[byte](g, tar.TypeReg, tar.TypeReg, tar.TypeReg, tar.TypeCont)}, string(content))
+		kind := byte(tar.TypeReg)
+		if !g.real && g.IntN(4) == 0 {
+			kind = tar.TypeCont
+		}
+		g.add(name, tar.Header{Typeflag: kind}, string(content))
 	case 9:
 		if keep {
 			return
@@ -144,7 +149,7 @@ func (g *generator) entry() {
 			return
 		}
 		target := g.files[g.IntN(len(g.files))]
-		if below(target, name) {
+		if below(target, name) || g.real && target == name {
 			return
 		}
 		g.add(name, tar.Header{Typeflag: tar.TypeLink, Linkname: pick(g, "", "/", "./") + target}, "")
@@ -160,6 +165,12 @@ func (g *generator) entry() {
 func (g *generator) add(name string, h tar.Header, content string) {
 	h.Name = name
 	h.Mode = pick[int64](g, 0o644, 0o755, 0o600, 0o4755, 0o1777, 0, 0o7777)
+	if g.real { // umoci loses set-id bits with chown
+		h.Mode &= 0o1777
+	}
+	if g.real && h.Typeflag == tar.TypeSymlink {
+		h.Mode = 0o777
+	}
 	h.Uid, h.Gid = g.owner(), g.owner()
 	h.ModTime = time.Unix(pick(g, 0, 1, 1_700_000_000+g.Int64N(1000), 1<<33+1), 0)
 	switch g.IntN(3) {
@@ -168,8 +179,7 @@ func (g *generator) add(name string, h tar.Header, content string) {
 		h.ModTime = h.ModTime.Add(time.Duration(pick(g, 0, 1, 999_999_999, 500_000_000, g.Int64N(1e9))))
 		h.PAXRecords = map[string]string{}
 		for range g.IntN(4) {
-			h.PAXRecords["SCHILY.xattr."+pick(g, "user.a", "user.b", "user.é", "trusted.x", "security.capability",
-				"security.selinux", "trusted.overlay.opaque", "user.overlay.opaque", "foo")] = pick(g, "", "x", "\x01\x00\xff=\n", strings.Repeat("v", g.IntN(500)))
+			h.PAXRecords["SCHILY.xattr."+g.xattr()] = pick(g, "", "x", "\x01\x00\xff=\n", strings.Repeat("v", g.IntN(500)))
 		}
 		for key, value := range h.PAXRecords {
 			if value == "" {
@@ -178,7 +188,9 @@ func (g *generator) add(name string, h tar.Header, content string) {
 		}
 	case 1:
 		h.Format = tar.FormatGNU
-		h.Uid += pick(g, 0, 0, 0, 1<<32)
+		if !g.real {
+			h.Uid += pick(g, 0, 0, 0, 1<<32)
+		}
 	}
 	if name := h.Name + h.Linkname; h.Format == tar.FormatPAX && strings.ContainsRune(name, 0xff) {
 		h.Format = tar.FormatGNU
@@ -191,6 +203,17 @@ func (g *generator) add(name string, h tar.Header, content string) {
 	g.layer = append(g.layer, entry{h, content})
 }
 
+func (g *generator) xattr() string {
+	if g.real {
+		return pick(g, "trusted.x", "trusted.y", "security.x", "trusted.é")
+	}
+	return pick(g, "user.a", "user.b", "user.é", "trusted.x", "security.capability", "security.selinux",
+		"trusted.overlay.opaque", "user.overlay.opaque", "foo")
+}
+
 func (g *generator) owner() int {
+	if g.real {
+		return pick(g, 0, 0, 1000, 65535, 65536, 1<<31)
+	}
 	return pick(g, 0, 0, 0, 1000, 65534, 65535, 65536, 1<<21+1, 1<<31, 1<<32-1)
 }
