@@ -14,8 +14,8 @@ import (
 )
 
 // Missing skips the test because part of the environment is absent, or fails it if
-// COMPOSEFS_REQUIRE names the part: root, peers, cfsctl, mkfs, fsck, vm, browser, rootless or
-// shared.
+// COMPOSEFS_REQUIRE names the part: root, peers, cfsctl, containers, mkfs, fsck, vm, browser, rootless
+// or shared.
 func Missing(t testing.TB, part, why string) {
 	t.Helper()
 	if slices.Contains(strings.Split(os.Getenv("COMPOSEFS_REQUIRE"), ","), part) {
@@ -53,6 +53,8 @@ func Peer(t testing.TB, program string) string {
 		part = "fsck"
 	case "cfsctl":
 		part = "cfsctl"
+	case "podman", "skopeo":
+		part = "containers"
 	}
 	Missing(t, part, program+" is not installed (see the Makefile's target peers)")
 	return ""
