@@ -304,7 +304,9 @@ func (t *Transaction) UseStream(id string) (fsverity.Digest, error) {
 }
 
 // OpenObject opens an object of the repository, also one that the transaction has put. Close it after use.
-func (t *Transaction) OpenObject(digest fsverity.Digest) (*os.File, error) { return t.r.OpenObject(digest) }
+func (t *Transaction) OpenObject(digest fsverity.Digest) (*os.File, error) {
+	return t.r.OpenObject(digest)
+}
 
 // OpenStream opens a stream that the transaction has put, or one of the repository. Close it after use.
 func (t *Transaction) OpenStream(id string) (*Stream, error) {
