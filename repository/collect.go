@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -180,13 +181,13 @@ func (c *collector) exclude(ctx context.Context) (release func() error, err erro
 		return nil, errors.Join(err, drop())
 	}
 	// Transactions of this package see the wish and step aside.
-	for deadline := time.Now().Add(max(c.opts.Wait, minWait)); ; {
+	for begun := time.Now(); ; {
 		ok, err := tryFlock(c.dir, exclusive)
 		if ok {
 			break
 		}
-		if err == nil && time.Now().After(deadline) {
-			err = fmt.Errorf("%w: another program has it open", ErrInUse)
+		if err == nil {
+			err = c.mayWait(time.Since(begun))
 		}
 		if err == nil {
 			err = pause(ctx)
@@ -204,8 +205,27 @@ func (c *collector) exclude(ctx context.Context) (release func() error, err erro
 	}, nil
 }
 
-// minWait is how long transactions of this package may take to step aside.
-const minWait = time.Second
+// How long transactions of this package may take to step aside: they do it at once, unless they wait for
+// a slow disk just then. After minWait it is asked whether there are any.
+const (
+	minWait = time.Second
+	maxWait = 30 * time.Second
+)
+
+// mayWait returns ErrInUse if the directory's lock was waited for long enough.
+func (c *collector) mayWait(waited time.Duration) error {
+	if waited < max(c.opts.Wait, minWait) {
+		return nil
+	}
+	leases, err := c.r.Leases()
+	if err != nil {
+		return err
+	}
+	if waited < maxWait && slices.ContainsFunc(leases, func(l LeaseInfo) bool { return l.Held }) {
+		return nil
+	}
+	return fmt.Errorf("%w: another program has it open", ErrInUse)
+}
 
 // remove tells of a thing and, unless it is a dry run, removes it.
 func (c *collector) remove(g Garbage, remove func() error) error {

@@ -361,3 +361,18 @@ func TestCollectFailedAfterAPowerFailureDuringAnImport(t *testing.T) {
 		t.Errorf("%d leases were removed, want 3", got)
 	}
 }
+
+func TestCollectWaitsForATransactionThatWaitsForItsDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes longer than a second")
+	}
+	r := newRepository(t, fsverity.SHA256)
+	tx := begin(t, r)
+	// Commit holds this while directories are synced.
+	leave, _, err := r.guard.enter(t.Context(), tx.lease)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(minWait+minWait/2, leave)
+	collect(t, open(t, r.Path()), CollectOptions{})
+}
