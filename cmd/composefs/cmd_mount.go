@@ -92,7 +92,7 @@ func (a *app) mountCommand() *cobra.Command {
 	flags.BoolVar(&allowComputed, "allow-computed", false, "compute the image's digest if its filesystem has no fs-verity, which proves it for the moment of mounting only")
 	flags.StringVar(&opts.Upper, "upper", "", "`DIR` where changes go, which makes the mount writable")
 	flags.StringVar(&opts.Work, "work", "", "empty `DIR` on the filesystem of the upper directory, for the kernel's use")
-	flags.BoolVar(&opts.Volatile, "volatile", false, "never sync changes: faster, but after a crash the upper directory cannot be used again")
+	flags.BoolVar(&opts.Volatile, "volatile", false, "never sync changes: faster, but the upper directory cannot be used again, for it may lack some after a crash")
 	flags.BoolVar(&opts.ReadOnly, "read-only", false, "forbid changes even with an upper directory")
 	flags.StringVar(&opts.IDMap, "idmap", "", "user namespace, a `FILE` such as /proc/PID/ns/user, as whose users the owners appear")
 	flags.StringVarP(&text, "options", "o", "", "`OPTIONS` as of mount(8), separated by commas: nosuid, nodev, noexec, noatime, ro, and those of mount.composefs")
