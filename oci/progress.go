@@ -21,8 +21,8 @@ type Outcome string
 
 // The outcomes.
 const (
-	OutcomeMoved   Outcome = "moved"   // it was read or written
-	OutcomePresent Outcome = "present" // it was there already
+	OutcomeMoved   Outcome = "done"          // it was read or written
+	OutcomePresent Outcome = "already there" // it was there already
 	OutcomeFailed  Outcome = "failed"
 )
 

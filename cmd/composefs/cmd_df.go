@@ -73,6 +73,14 @@ with exit code 3.`,
 			if err != nil {
 				return err
 			}
+			names, err := containerNames(cmd.Context(), r)
+			if err != nil {
+				return err
+			}
+			for i := range usage.Images {
+				img := &usage.Images[i]
+				img.Refs = append(img.Refs, names[img.Digest]...)
+			}
 			if asJSON {
 				err = a.printJSON(newDfJSON(usage))
 			} else {

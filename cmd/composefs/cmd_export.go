@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/go-composefs/composefs/internal/bytesize"
+	"github.com/go-composefs/composefs/oci/transport"
 	"github.com/go-composefs/composefs/tree"
 )
 
@@ -18,6 +19,9 @@ Each file is compared with the digest in the image while it is written. Owners, 
 attributes, hard links, devices and whiteouts are as in the image. Without root that cannot be: then
 files belong to the caller, lose their set-id bits, and have only the attributes user.*.
 
+A container image can also be written as one, with its layers, to oci:DIR[:TAG] (a directory in the OCI image
+layout), oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME]: as push does it, see there.
+
 If anything fails, nothing of it stays.`
 
 // exportCommand is one command line of export.
@@ -26,6 +30,7 @@ type exportCommand struct {
 
 	path string
 	json bool
+	push pushCommand // for a container image as one
 	tree.ExtractOptions
 }
 
@@ -41,18 +46,24 @@ func (a *app) exportCommand() *cobra.Command {
 	var x exportCommand
 	cmd := &cobra.Command{
 		Use:   "export IMAGE DIR",
-		Short: "write the tree of an image to a directory",
+		Short: "write the tree of an image to a directory, or a container image to a file",
 		Long:  exportLong,
 		Example: `  sudo composefs export --store /srv/store rootfs.cfs rootfs
 
   # An image of the repository.
   sudo composefs export debian:12 rootfs
 
+  # A container image for other programs.
+  composefs export debian:12 oci-archive:debian.tar:12
+
   # Only one directory of the tree.
   composefs export --store /srv/store --path /etc rootfs.cfs etc`,
 		Args: arguments(2, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			x.image, x.dir = args[0], args[1]
+			if ref, ok := fileDestination(args[1]); ok {
+				return a.exportContainer(cmd, &x, ref)
+			}
 			if x.SkipXattrs && x.UserXattrs {
 				return usagef("--skip-xattrs and --user-xattrs contradict each other")
 			}
@@ -70,7 +81,33 @@ func (a *app) exportCommand() *cobra.Command {
 	flags.BoolVar(&x.NoVerify, "no-verify", false, "write contents without comparing them with their digests")
 	jobsFlag(flags, &x.Jobs)
 	jsonFlag(flags, &x.json)
+	progressFlag(cmd, &x.push.transport.progress)
+	x.push.flags(cmd)
 	return cmd
+}
+
+// exportContainer writes a container image to a layout or archive.
+func (a *app) exportContainer(cmd *cobra.Command, x *exportCommand, ref transport.Reference) error {
+	for _, name := range []string{"path", "no-owner", "skip-xattrs", "user-xattrs", "skip-devices", "no-verify", "store"} {
+		if cmd.Flags().Changed(name) {
+			return usagef("--%s is for directories, and %s is none", name, ref)
+		}
+	}
+	x.push.json = x.json
+	return a.runPush(cmd, &x.push, x.image, ref)
+}
+
+// fileDestination says whether a word is a place for a container image that is no registry.
+func fileDestination(word string) (transport.Reference, bool) {
+	ref, err := transport.Parse(word)
+	if err != nil {
+		return ref, false
+	}
+	switch ref.Transport() {
+	case transport.OCI, transport.OCIArchive, transport.DockerArchive:
+		return ref, true
+	}
+	return ref, false
 }
 
 func (a *app) export(cmd *cobra.Command, x *exportCommand) error {

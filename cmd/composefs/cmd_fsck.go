@@ -127,6 +127,10 @@ func (a *app) fsck(cmd *cobra.Command, c *fsckCommand) error {
 	case err != nil:
 		return err
 	}
+	for _, p := range found.Problems {
+		// What is so damaged that it has no names is shown without.
+		_ = nameContainers(cmd.Context(), r, p.NeededBy)
+	}
 	if c.repair && len(found.Problems) > 0 {
 		if err := r.Repair(cmd.Context(), &found, repository.RepairOptions{From: c.from}); err != nil {
 			return errors.Join(err, a.printChecked(r, found, c))

@@ -62,7 +62,7 @@ func (a *app) gcCommand() *cobra.Command {
 			}
 			defer r.Close()
 			for i, name := range g.opts.Roots {
-				if g.opts.Roots[i], err = imageName(r, name); err != nil {
+				if g.opts.Roots[i], err = imageName(cmd.Context(), r, name); err != nil {
 					return err
 				}
 			}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,6 +25,7 @@ type repoImageJSON struct {
 	ImageSize  int64           `json:"image_size"`
 	Objects    int             `json:"objects"`
 	Protection protection      `json:"protection,omitempty"`
+	Containers []string        `json:"containers"`
 	Problem    string          `json:"problem,omitempty"`
 }
 
@@ -41,7 +43,8 @@ verified:
                 they do with --verity=require.
   reading only  Wrong bytes are found by reading everything, with fsck, and not by using a mount.
 
-An image of the name "-" has none, and goes with the next garbage collection unless something else
+A name in the column is that of an image, or of a container image whose composefs image it is; "inspect" and
+"layers" tell more of those. An image of the name "-" has none, and goes with the next garbage collection unless something else
 keeps it. If there is one that is of no use, images ends with exit code 3.`,
 		Example: `  composefs images
   composefs images --json | jq -r '.[] | select(.protection != "kernel") | .names[]'`,
@@ -83,6 +86,10 @@ func describeImages(ctx context.Context, r *repository.Repository) ([]repoImageJ
 	if err != nil {
 		return nil, err
 	}
+	containers, err := containerNames(ctx, r)
+	if err != nil {
+		return nil, err
+	}
 	p := newProtector(r)
 	list := make([]repoImageJSON, len(images))
 	g, ctx := errgroup.WithContext(ctx)
@@ -90,6 +97,7 @@ func describeImages(ctx context.Context, r *repository.Repository) ([]repoImageJ
 	for i, info := range images {
 		g.Go(func() error {
 			list[i] = describeImage(r, p, info)
+			list[i].Containers = append([]string{}, containers[info.Digest]...)
 			return ctx.Err()
 		})
 	}
@@ -158,7 +166,7 @@ func (a *app) printImages(list []repoImageJSON, whole bool) error {
 		if img.Problem != "" {
 			size, words = "-", "of no use: "+strings.ToValidUTF8(oneLine(img.Problem), "?")
 		}
-		names := img.Names
+		names := append(slices.Clone(img.Names), img.Containers...)
 		if len(names) == 0 {
 			names = []string{"-"}
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 
 	"github.com/spf13/cobra"
@@ -34,7 +35,7 @@ while it is copied.`,
 				return err
 			}
 			defer r.Close()
-			names, err := imagesToLocalize(r, args, all)
+			names, err := imagesToLocalize(cmd.Context(), r, args, all)
 			if err != nil {
 				return err
 			}
@@ -55,12 +56,12 @@ while it is copied.`,
 	return cmd
 }
 
-func imagesToLocalize(r *repository.Repository, words []string, all bool) ([]string, error) {
+func imagesToLocalize(ctx context.Context, r *repository.Repository, words []string, all bool) ([]string, error) {
 	if !all {
 		names := make([]string, len(words))
 		for i, word := range words {
 			var err error
-			if names[i], err = imageName(r, word); err != nil {
+			if names[i], err = imageName(ctx, r, word); err != nil {
 				return nil, err
 			}
 		}

@@ -35,6 +35,14 @@ sent to somebody. "-" is standard output.`,
 			if err != nil {
 				return err
 			}
+			names, err := containerNames(cmd.Context(), r)
+			if err != nil {
+				return err
+			}
+			for i := range page.Images {
+				img := &page.Images[i]
+				img.Names = append(img.Names, names[img.Digest]...)
+			}
 			if err := a.writeReport(page, output); err != nil {
 				return err
 			}

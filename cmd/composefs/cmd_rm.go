@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/go-composefs/composefs/fsverity"
+	"github.com/go-composefs/composefs/oci"
 	"github.com/go-composefs/composefs/repository"
 )
 
@@ -33,8 +34,13 @@ collection ("composefs gc"), and as long as it is mounted; until then it can be 
 			}
 			defer r.Close()
 			var errs []error
+			isContainer := map[string]bool{}
 			for _, name := range args {
 				if _, err := r.ResolveImage(name); errors.Is(err, repository.ErrNotFound) {
+					if _, errOCI := openContainer(cmd.Context(), r, name); !errors.Is(errOCI, oci.ErrNotFound) && !errors.Is(errOCI, errNoContainer) {
+						isContainer[name] = true // also one that is of no use
+						continue
+					}
 					errs = append(errs, unknownImage(r, name, err))
 				}
 			}
@@ -42,6 +48,10 @@ collection ("composefs gc"), and as long as it is mounted; until then it can be 
 				return err
 			}
 			for _, name := range args {
+				if isContainer[name] {
+					errs = append(errs, unknownContainer(r, name, oci.Untag(cmd.Context(), r, name)))
+					continue
+				}
 				errs = append(errs, unknownImage(r, name, r.UntagImage(cmd.Context(), name)))
 			}
 			return errors.Join(errs...)

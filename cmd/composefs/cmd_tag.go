@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/spf13/cobra"
 
+	"github.com/go-composefs/composefs/oci"
 	"github.com/go-composefs/composefs/repository"
 )
 
@@ -12,6 +15,8 @@ func (a *app) tagCommand() *cobra.Command {
 		Short: "give an image a name",
 		Long: `tag gives an image of the repository one more name. IMAGE is a name, or a digest or its beginning. An
 image that had the name before loses it.
+
+The new name of a container image is one as well, of the same layers.
 
 A name is any text; slashes divide it: "debian:12", "quay.io/org/app:v1".`,
 		Example: `  composefs tag debian:12 stable
@@ -26,7 +31,15 @@ A name is any text; slashes divide it: "debian:12", "quay.io/org/app:v1".`,
 				return err
 			}
 			defer r.Close()
-			image, err := imageName(r, args[0])
+			if _, err := r.ResolveImage(args[0]); errors.Is(err, repository.ErrNotFound) || errors.Is(err, repository.ErrName) {
+				if img, err := openContainer(cmd.Context(), r, args[0]); err == nil {
+					if err := checkTags(r, args[1:]); err != nil {
+						return err
+					}
+					return oci.Tag(cmd.Context(), r, "@"+img.Digest.String(), args[1])
+				}
+			}
+			image, err := imageName(cmd.Context(), r, args[0])
 			if err != nil {
 				return err
 			}

@@ -58,6 +58,9 @@ An image is an object too: then the image itself is printed, with its names.`,
 			if err != nil {
 				return err
 			}
+			if err := nameContainers(cmd.Context(), r, needers); err != nil {
+				return err
+			}
 			for _, n := range needers {
 				found.NeededBy = append(found.NeededBy, newNeederJSON(n))
 			}

@@ -87,7 +87,7 @@ func (a *app) openNamed(cmd *cobra.Command, word string) (*imageFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	name, err := imageName(r, word)
+	name, err := imageName(cmd.Context(), r, word)
 	if err != nil {
 		r.Close()
 		return nil, err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/go-composefs/composefs/oci"
 	"github.com/go-composefs/composefs/repository"
 )
 
@@ -88,10 +90,18 @@ func (a *app) openRepository(cmd *cobra.Command, opts repository.Options) (*repo
 }
 
 // imageName returns the name or whole digest of an image that a word of the command line means:
-// also the beginning of a digest, as images prints it.
-func imageName(r *repository.Repository, word string) (string, error) {
+// also the name of a container image, and the beginning of a digest, as images prints it.
+func imageName(ctx context.Context, r *repository.Repository, word string) (string, error) {
 	_, err := r.ResolveImage(word)
-	if !errors.Is(err, repository.ErrNotFound) || !isDigestPrefix(word) {
+	if err == nil || !errors.Is(err, repository.ErrNotFound) && !errors.Is(err, repository.ErrName) {
+		return word, err
+	}
+	// The name of a container image stands for its composefs image.
+	if img, errOCI := openContainer(ctx, r, word); errOCI == nil {
+		d, err := rootfsOf(r, img, false)
+		return d.String(), err
+	}
+	if !isDigestPrefix(word) {
 		return word, unknownImage(r, word, err)
 	}
 	images, errList := r.Images()
@@ -165,6 +175,9 @@ func (a *app) completeImages(cmd *cobra.Command, _ []string, _ string) ([]cobra.
 	var names []cobra.Completion
 	for _, img := range images {
 		names = append(names, img.Refs...)
+	}
+	if tags, err := oci.NewSource(r, "").Tags(cmd.Context()); err == nil {
+		names = append(names, tags...)
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
 }

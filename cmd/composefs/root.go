@@ -89,6 +89,7 @@ func (a *app) rootCommand() *cobra.Command {
 		&cobra.Group{ID: groupInspect, Title: "Look into images"},
 		&cobra.Group{ID: groupMount, Title: "Use images"},
 		&cobra.Group{ID: groupRepository, Title: "Keep images in a repository"},
+		&cobra.Group{ID: groupContainers, Title: "Container images"},
 		&cobra.Group{ID: groupOther, Title: "More"},
 	)
 	help := a.helpCommand()
@@ -105,6 +106,7 @@ func (a *app) rootCommand() *cobra.Command {
 		a.objectsCommand(), a.diffCommand(), a.checkCommand())
 	add(groupMount, a.mountCommand(), a.umountCommand(), a.mountsCommand(), a.exportCommand())
 	add(groupRepository, a.repositoryCommands()...)
+	add(groupContainers, a.containerCommands()...)
 	add(groupOther, a.doctorCommand(), a.versionCommand(), a.completionCommand(), a.manCommand(), help)
 	return root
 }
@@ -115,6 +117,7 @@ const (
 	groupInspect    = "inspect"
 	groupMount      = "mount"
 	groupRepository = "repository"
+	groupContainers = "containers"
 	groupOther      = "other"
 )
 
