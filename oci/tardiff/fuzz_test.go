@@ -29,3 +29,18 @@ func FuzzApply(f *testing.F) {
 		_, _ = apply(t, append([]byte(magic), plain...), old)
 	})
 }
+
+// FuzzRoundTrip holds deltas to making what they were made of: of a tar with one file, and of bytes that are no tar.
+func FuzzRoundTrip(f *testing.F) {
+	f.Add([]byte("hello world, hello world"), []byte("hello there world, hello world"), uint16(0))
+	f.Add(bytes.Repeat([]byte("0123456789abcdefg"), 1000), bytes.Repeat([]byte("9abcdefg012345678"), 900), uint16(777))
+	f.Add([]byte{}, make([]byte, 100), uint16(5000))
+	f.Fuzz(func(t *testing.T, old, fresh []byte, repeat uint16) {
+		// Long files have more than one window, and runs that are worth a copy.
+		more := bytes.Repeat(fresh, 1+int(repeat)/(len(fresh)+1))
+		image := files(map[string]string{"dir/f-1": string(old), "dir/g": string(fresh), "other": string(more) + string(old)})
+		opts := tardiff.CreateOptions{Window: 4 << 10, Jobs: 2, Level: 1}
+		create(t, image, makeTar(t, file("dir/f-2", string(more)), file("g", string(fresh)), file("other", string(more))), opts)
+		create(t, image, fresh, opts)
+	})
+}
