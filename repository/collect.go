@@ -69,8 +69,8 @@ type Collected struct {
 // Collect removes what no ref, no lease, no open image and no option keeps. Everybody else goes on
 // meanwhile, also with things that were not needed when it began. Only programs of composefs-rs must
 // not have the repository open: [ErrInUse] reports one, or another collection. If an image or stream
-// that is needed cannot be read nothing more is removed, for nobody knows what it needs: then the error
-// names it.
+// that is needed cannot be read, or its bytes are wrong, nothing more is removed, for nobody knows what it
+// needs: then the error names it.
 func (r *Repository) Collect(ctx context.Context, opts CollectOptions) (Collected, error) {
 	result, err := r.collect(ctx, opts)
 	if err != nil {

@@ -1,10 +1,12 @@
 package repository
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/go-composefs/composefs/fsverity"
+	"github.com/go-composefs/composefs/objects"
 )
 
 func TestCollectRemovesWhatNoRefKeeps(t *testing.T) {
@@ -375,4 +378,25 @@ func TestCollectWaitsForATransactionThatWaitsForItsDisk(t *testing.T) {
 	}
 	time.AfterFunc(minWait+minWait/2, leave)
 	collect(t, open(t, r.Path()), CollectOptions{})
+}
+
+func TestCollectRemovesNothingThatAnImageWithWrongBytesNeeded(t *testing.T) {
+	r := newRepository(t, fsverity.SHA256)
+	image := importFiles(t, r, files{"a": "content"}, "name")
+	path := filepath.Join(r.Path(), objectsDir, image.ObjectPath())
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The image stays a sound one, and needs another object.
+	needed := digestOf(t, r, "content").ObjectPath()
+	other := digestOf(t, r, "other content").ObjectPath()
+	data = bytes.ReplaceAll(data, []byte(needed), []byte(other))
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Collect(t.Context(), CollectOptions{}); !errors.Is(err, objects.ErrCorrupt) {
+		t.Errorf("collect: %v, want ErrCorrupt", err)
+	}
+	wantHas(t, r, "content", true)
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/go-composefs/composefs/fsverity"
+	"github.com/go-composefs/composefs/objects"
 )
 
 // marker finds out what is needed, from the roots on. What it has marked once stays so: it can be
@@ -263,10 +265,10 @@ func (m *marker) follow(ctx context.Context, next root) error {
 	}
 	var err error
 	if _, ok := m.imageObjects[next.digest]; ok {
-		err = m.followImage(next.digest)
+		err = m.followImage(ctx, next.digest)
 	}
 	if _, ok := m.streamObjects[next.digest]; ok && err == nil {
-		err = m.followStream(next)
+		err = m.followStream(ctx, next)
 	}
 	if err != nil && (next.must || !gone(err)) {
 		return fmt.Errorf("%s: %s: %w", next.why, next.digest, err)
@@ -279,12 +281,15 @@ func (m *marker) follow(ctx context.Context, next root) error {
 	return nil
 }
 
-func (m *marker) followImage(digest fsverity.Digest) error {
+func (m *marker) followImage(ctx context.Context, digest fsverity.Digest) error {
 	img, err := m.c.r.openImage(digest)
 	if err != nil {
 		return err
 	}
 	defer img.Close()
+	if err := m.verify(ctx, img.File, digest); err != nil {
+		return err
+	}
 	for ref, err := range img.objectRefs() {
 		if err != nil {
 			return err
@@ -294,12 +299,33 @@ func (m *marker) followImage(digest fsverity.Digest) error {
 	return nil
 }
 
-func (m *marker) followStream(next root) error {
+// verify compares what is read with its digest, unless the kernel does that: what wrong bytes say, which may
+// be sound, is not what is needed.
+func (m *marker) verify(ctx context.Context, f *os.File, want fsverity.Digest) error {
+	if m.c.r.verity {
+		return nil
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	alg := fsverity.Algorithm{Hash: want.Hash(), BlockBits: m.c.r.meta.Algorithm.BlockBits}
+	got, err := fsverity.File(ctx, f, info.Size(), fsverity.FileOptions{Options: fsverity.Options{Algorithm: alg}, Jobs: 1})
+	if err == nil && got != want {
+		err = fmt.Errorf("%w: its content has the digest %s", objects.ErrCorrupt, got)
+	}
+	return err
+}
+
+func (m *marker) followStream(ctx context.Context, next root) error {
 	s, err := m.c.r.openStream(next.digest)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
+	if err := m.verify(ctx, s.file, next.digest); err != nil {
+		return err
+	}
 	for digest := range s.References() {
 		m.need(digest, next.why, next.must)
 	}
