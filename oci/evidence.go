@@ -130,7 +130,11 @@ func layerDigest(ctx context.Context, l Layer, opts evidenceOptions) (fsverity.D
 
 // treeDigest returns the digest of a tree's image, which is not kept.
 func treeDigest(root *tree.Inode, alg fsverity.Algorithm) (fsverity.Digest, error) {
-	result, err := erofs.Write(io.Discard, root, erofs.WriteOptions{Format: erofs.FormatV1, Algorithm: alg})
+	return treeDigestAs(root, erofs.FormatV1, alg)
+}
+
+func treeDigestAs(root *tree.Inode, format erofs.Format, alg fsverity.Algorithm) (fsverity.Digest, error) {
+	result, err := erofs.Write(io.Discard, root, erofs.WriteOptions{Format: format, Algorithm: alg})
 	return result.Digest, err
 }
 

@@ -162,6 +162,9 @@ func (p *puller) pull(ctx context.Context) (*Pulled, error) {
 	if err == nil {
 		err = p.tag(pulled)
 	}
+	if errors.Is(err, policy.ErrRefused) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, errors.Join(err, p.keep(ctx))
 	}

@@ -41,6 +41,7 @@ type Pushed struct {
 	Layers        int                // that were written
 	LayersPresent int                // that the destination had
 	Bytes         int64              // of blobs that were written
+	Referrers     int                // artifacts about the image that went with it
 }
 
 // Push gives an image, named as [Open] takes it, to a destination, and commits that.
@@ -62,9 +63,10 @@ type pusher struct {
 	to   transport.Destination
 	opts PushOptions
 
-	mu     sync.Mutex
-	blobs  map[digest.Digest]ocispec.Descriptor // what layers became, by their old digests
-	pushed Pushed
+	mu        sync.Mutex
+	blobs     map[digest.Digest]ocispec.Descriptor // what layers became, by their old digests
+	referrers []digest.Digest                      // of images that went as they are
+	pushed    Pushed
 }
 
 func (p *pusher) push(ctx context.Context, name string) error {
@@ -96,7 +98,31 @@ func (p *pusher) finish(ctx context.Context, m transport.Manifest) error {
 		return err
 	}
 	p.pushed.Manifest = m
+	for _, d := range p.referrers {
+		if err := p.referrer(ctx, d); err != nil {
+			return fmt.Errorf("referrer %s: %w", d, err)
+		}
+	}
 	return p.to.Commit(ctx)
+}
+
+// referrer puts an artifact that is kept with an image, unless the destination has no place for such.
+func (p *pusher) referrer(ctx context.Context, d digest.Digest) error {
+	about, err := load(ctx, repositoryStreams{p.r}, manifestID(d))
+	if err != nil {
+		return err
+	}
+	m, err := p.image(ctx, about)
+	if err == nil {
+		err = p.to.PutManifest(ctx, m, false)
+	}
+	if errors.Is(err, transport.ErrUnsupported) {
+		return nil
+	}
+	if err == nil {
+		p.pushed.Referrers++
+	}
+	return err
 }
 
 // index puts the manifests of an index that are here, and the index, without those that are not.
@@ -178,6 +204,7 @@ func (p *pusher) image(ctx context.Context, img *Image) (transport.Manifest, err
 	p.mu.Unlock()
 	changed := slices.ContainsFunc(img.Layers, func(l Layer) bool { return became[l.Digest].Digest != l.Digest })
 	if !changed {
+		p.referrers = append(p.referrers, img.Referrers()...)
 		return transport.Manifest{Raw: img.RawManifest, MediaType: img.MediaType, Digest: img.Digest}, nil
 	}
 	raw, err := rewriteLayers(img.RawManifest, became)

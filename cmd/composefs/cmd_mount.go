@@ -31,6 +31,8 @@ What is checked depends on --verity and --digest:
 An image of a repository must have the digest that it is known by. If the repository requires fs-verity
 the mount is one of --verity=require; otherwise that can be asked for, and is off by default.
 
+A container image must also pass the policy for where it was pulled from, as at pull: "composefs verify" tells more.
+
 With --upper and --work, both on one filesystem, the mount is writable and changes go to the upper
 directory.`
 
@@ -38,6 +40,9 @@ const mountExample = `  composefs mount --store /srv/store doc.cfs /mnt
 
   # An image of the repository.
   composefs mount debian:12 /mnt
+
+  # A root directory for a container.
+  composefs mount --upper upper --work work debian:12 rootfs && crun run ...
 
   # Trust nothing but a digest.
   composefs mount --store /srv/store --digest 5ad8f0... doc.cfs /mnt
@@ -90,6 +95,8 @@ func (a *app) mountCommand() *cobra.Command {
 	textFlag(cmd, &opts.Verity, "verity", "have the kernel verify files: off, try or require", "off", "try", "require")
 	digestFlag(flags, &opts.Digest, "digest", "fs-verity digest in `HEX` that the image must have")
 	flags.BoolVar(&allowComputed, "allow-computed", false, "compute the image's digest if its filesystem has no fs-verity, which proves it for the moment of mounting only")
+	policyFlag(cmd, new(string))
+	flags.Bool("bootable", false, "the tree for booting, of a container image")
 	flags.StringVar(&opts.Upper, "upper", "", "`DIR` where changes go, which makes the mount writable")
 	flags.StringVar(&opts.Work, "work", "", "empty `DIR` on the filesystem of the upper directory, for the kernel's use")
 	flags.BoolVar(&opts.Volatile, "volatile", false, "never sync changes: faster, but the upper directory cannot be used again, for it may lack some after a crash")
@@ -174,7 +181,11 @@ func (a *app) openMountFiles(cmd *cobra.Command, image string, t mount.TextOptio
 // openNamedMount opens an image of a repository, to be mounted as that demands. While it is open
 // nothing of it is collected; then the kernel has it open.
 func (a *app) openNamedMount(cmd *cobra.Command, name string, t mount.TextOptions) (*mountFiles, error) {
-	img, err := a.openNamedImage(cmd, name)
+	rootfs, err := a.approvedRootfs(cmd, name)
+	if err != nil {
+		return nil, err
+	}
+	img, err := a.openNamedImage(cmd, rootfs)
 	if err != nil {
 		return nil, err
 	}

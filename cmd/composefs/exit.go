@@ -12,6 +12,10 @@ import (
 	"github.com/go-composefs/composefs/fsverity"
 	"github.com/go-composefs/composefs/mount"
 	"github.com/go-composefs/composefs/objects"
+	"github.com/go-composefs/composefs/oci"
+	"github.com/go-composefs/composefs/oci/policy"
+	"github.com/go-composefs/composefs/oci/seal"
+	"github.com/go-composefs/composefs/oci/transport"
 	"github.com/go-composefs/composefs/repository"
 	"github.com/go-composefs/composefs/splitstream"
 	"github.com/go-composefs/composefs/tree"
@@ -47,6 +51,13 @@ func (e codedError) Unwrap() error { return e.error }
 // verificationErrors are the sentinels that mean "the data is not what it should be".
 var verificationErrors = []error{
 	erofs.ErrCorrupt,
+	oci.ErrCorrupt,
+	policy.ErrRefused,
+	seal.ErrWrongDigest,
+	seal.ErrUntrusted,
+	seal.ErrExpired,
+	seal.ErrMalformed,
+	transport.ErrDigest,
 	erofs.ErrObject,
 	fsverity.ErrDigestMismatch,
 	mount.ErrWrongVerity,
@@ -113,6 +124,12 @@ func hint(err error) string {
 		return "`composefs init` without --insecure makes one that requires it"
 	case errors.Is(err, repository.ErrCollected):
 		return "run the command again"
+	case errors.Is(err, errNoContainer):
+		return "`composefs images` lists the images of a repository"
+	case errors.Is(err, transport.ErrUnauthorized):
+		return "`podman login` or `docker login` stores credentials"
+	case errors.Is(err, policy.ErrRefused):
+		return "docs/seal.md describes policies; `composefs verify` tells more of an image that is here"
 	case errors.Is(err, errNoImage):
 		return "`composefs images` lists the images of a repository"
 	case errors.Is(err, errNoDirectory):

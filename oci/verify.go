@@ -1,0 +1,146 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/go-composefs/composefs/oci/policy"
+	"github.com/go-composefs/composefs/oci/seal"
+	"github.com/go-composefs/composefs/repository"
+)
+
+// VerifyOptions say what an image is held against. The zero value reads nothing but manifest, config and what
+// seals say.
+type VerifyOptions struct {
+	// Rules are sets of rules one of which has to be kept: see [Image.Sources].
+	Rules []policy.Rules
+	// Boot says that the tree for booting is what matters.
+	Boot bool
+	// Data also reads all layers: that they are the tars of the config, and that the composefs images are
+	// what is made of them.
+	Data bool
+	// Trust is for looking at signatures that no rule asks for; nil leaves them unchecked.
+	Trust *seal.Trust
+}
+
+// Verified is what was found.
+type Verified struct {
+	Image    *Image
+	Digests  seal.Digests      // computed here
+	Seals    []*seal.Report    // of each seal, inline ones first
+	Verdicts []*policy.Verdict // of the rules that were kept, or of those that were not
+	Layers   int               // that were read
+}
+
+// Verify holds an image of the repository against rules and seals, without asking anybody else. What is not
+// kept is [policy.ErrRefused], [ErrCorrupt] or an error of package seal; what was found is returned in any case.
+func Verify(ctx context.Context, r *repository.Repository, img *Image, opts VerifyOptions) (*Verified, error) {
+	v := &Verified{Image: img}
+	where := evidenceOptions{
+		from: repositoryStreams{r}, store: digestOnly{r.Algorithm()}, format: r.Meta().Format(), alg: r.Algorithm(), boot: opts.Boot,
+	}
+	if opts.Data {
+		if err := v.readLayers(ctx, r); err != nil {
+			return v, err
+		}
+		if err := v.compareImages(ctx, where); err != nil {
+			return v, err
+		}
+	}
+	e, err := evidence(ctx, img, where)
+	if len(e.Computed) > 0 {
+		v.Digests = e.Computed[0]
+	}
+	if err != nil {
+		return v, err
+	}
+	errs := v.readSeals(e, opts.Trust)
+	if err := v.keepRules(e, opts.Rules); err != nil {
+		errs = append(errs, err)
+	}
+	return v, errors.Join(errs...)
+}
+
+// readLayers compares the tars with the diff_ids of the config.
+func (v *Verified) readLayers(ctx context.Context, r *repository.Repository) error {
+	for n, l := range v.Image.Layers {
+		s, err := r.OpenStream(l.Stream)
+		if err != nil {
+			return err
+		}
+		h := l.DiffID.Algorithm().Hash()
+		_, err = s.Copy(ctx, h)
+		if err = errors.Join(err, s.Close()); err != nil {
+			return fmt.Errorf("layer %d of %d: %w", n+1, len(v.Image.Layers), err)
+		}
+		if got := digest.NewDigest(l.DiffID.Algorithm(), h); got != l.DiffID {
+			return fmt.Errorf("layer %d of %d: %w: its tar has the diff_id %s, and the config says %s", n+1, len(v.Image.Layers), ErrCorrupt, got, l.DiffID)
+		}
+		v.Layers++
+	}
+	return nil
+}
+
+// compareImages compares the canonical composefs image with the one that the layers make.
+func (v *Verified) compareImages(ctx context.Context, where evidenceOptions) error {
+	if v.Image.Artifact {
+		return nil
+	}
+	variant := Variant{Format: where.format, Transform: TransformCanonical}
+	have, err := v.Image.Rootfs(variant)
+	if errors.Is(err, ErrNotFound) {
+		return nil // it has others
+	}
+	root, err := flattened(ctx, where.from, where.store, v.Image, PullOptions{})
+	if err != nil {
+		return err
+	}
+	made, err := treeDigestAs(root, where.format, where.alg)
+	if err == nil && made != have {
+		err = fmt.Errorf("%w: the composefs image is %s, and its layers make %s", ErrCorrupt, have, made)
+	}
+	return err
+}
+
+// readSeals looks at all seals, and returns what is wrong with those in the image itself: of others anybody
+// can add some.
+func (v *Verified) readSeals(e policy.Evidence, trust *seal.Trust) []error {
+	var errs []error
+	for i, s := range slices.Concat(e.Inline, e.Artifacts) {
+		for _, computed := range e.Computed {
+			if computed.Algorithm != s.Digests.Algorithm {
+				continue
+			}
+			want := seal.Requirements{}
+			if trust != nil {
+				want.Verifier = &seal.Verifier{Trust: trust, Now: e.Now}
+			}
+			report := seal.Verify(computed, s, want)
+			v.Seals = append(v.Seals, report)
+			if i < len(e.Inline) && !report.OK {
+				errs = append(errs, report.Err())
+			}
+		}
+	}
+	return errs
+}
+
+// keepRules returns nil if one of the sets of rules is kept.
+func (v *Verified) keepRules(e policy.Evidence, rules []policy.Rules) error {
+	var first error
+	for i, one := range rules {
+		verdicts, err := one.Check(e)
+		if err == nil {
+			v.Verdicts = verdicts
+			return nil
+		}
+		if i == 0 {
+			v.Verdicts, first = verdicts, err
+		}
+	}
+	return first
+}
