@@ -195,7 +195,7 @@ func parseSignedData(data *elements) (*signedData, error) {
 		if len(out.signers) == maxSigners {
 			return nil, fmt.Errorf("%w: more than %d signers", ErrTooLarge, maxSigners)
 		}
-		s, err := parseSigner(signers.into("signer", universal, asn1.TagSequence))
+		s, err := parseSigner(signers.into("signer", universal, asn1.TagSequence), version)
 		if err != nil {
 			return nil, fmt.Errorf("signer %d: %w", len(out.signers), err)
 		}
@@ -210,11 +210,16 @@ func parseSignedData(data *elements) (*signedData, error) {
 	return out, nil
 }
 
-func parseSigner(e *elements) (*signerInfo, error) {
+// parseSigner reads one signer of SignedData of some version. As for the kernel, in version 1 signers are
+// named by issuer and serial number, in version 3 by key identifier, and never both in one.
+func parseSigner(e *elements, of int) (*signerInfo, error) {
 	var s signerInfo
 	var version int
 	e.decode("version", &version)
-	if e.peek(tagged, 0) {
+	if e.err == nil && version != of {
+		return nil, fmt.Errorf("%w: version %d in SignedData of version %d", ErrMalformed, version, of)
+	}
+	if version == 3 {
 		s.keyID = e.next("key identifier", tagged, 0).Bytes
 		if len(s.keyID) == 0 {
 			return nil, fmt.Errorf("%w: empty key identifier", ErrMalformed)
