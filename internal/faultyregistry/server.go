@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Rule says which requests a fault strikes.
@@ -40,6 +41,7 @@ type Server struct {
 	mu    sync.Mutex
 	rules []*planned
 	log   []Request
+	busy  int // requests that are being answered
 }
 
 type planned struct {
@@ -88,11 +90,17 @@ func (s *Server) Reset() {
 	s.rules, s.log = nil, nil
 }
 
-// Requests returns the log, in the order in which requests were answered.
+// Requests returns the log, in the order in which requests were answered. It waits a moment for
+// those that are not: a client has its answer before the server knows that it has.
 func (s *Server) Requests() []Request {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.log)
+	for end := time.Now().Add(time.Second); ; time.Sleep(time.Millisecond) {
+		s.mu.Lock()
+		log, busy := slices.Clone(s.log), s.busy
+		s.mu.Unlock()
+		if busy == 0 || time.Now().After(end) {
+			return log
+		}
+	}
 }
 
 // Count returns how many requests of a method (empty: any) have part in their path.
@@ -110,10 +118,14 @@ func (s *Server) Count(method, part string) int {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	entry := Request{Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Header: r.Header.Clone()}
 	counter := &countingWriter{ResponseWriter: w}
+	s.mu.Lock()
+	s.busy++
+	s.mu.Unlock()
 	defer func() {
 		entry.Status, entry.Bytes = counter.status, counter.bytes
 		s.mu.Lock()
 		s.log = append(s.log, entry)
+		s.busy--
 		s.mu.Unlock()
 	}()
 	if fault := s.fault(r); fault != nil {

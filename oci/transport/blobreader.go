@@ -16,7 +16,7 @@ import (
 // progress is how many bytes a connection has to bring to count as one that worked: attempts are counted
 // from the last such, so that a large blob over a bad line arrives, and a server that gives one byte
 // at a time does not keep its client for ever.
-const progress = 1 << 20
+const progress = 64 << 10
 
 // blobReader reads a blob from the first of several endpoints that gives it, and goes on where it was when a
 // connection breaks.

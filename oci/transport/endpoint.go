@@ -91,18 +91,25 @@ func (e *endpoint) fallBack(ctx context.Context, err error) bool {
 }
 
 // sameHost resolves an address that the registry gave, such as where an upload goes on, and refuses one on
-// another host, or in another scheme unless it is TLS.
+// another host. The scheme stays: registries behind a proxy for TLS often do not know theirs.
 func (e *endpoint) sameHost(base *url.URL, location string) (*url.URL, error) {
 	if location == "" {
 		return nil, &permanentError{errors.New("the registry does not say where to go on")}
 	}
 	u, err := base.Parse(location)
 	if err != nil {
-		return nil, &permanentError{fmt.Errorf("parse where the registry says to go on: %w", err)}
+		return nil, &permanentError{errors.New("the registry says to go on at what is no address")}
 	}
-	if !strings.EqualFold(u.Host, base.Host) || u.Scheme != base.Scheme && u.Scheme != "https" {
-		return nil, &permanentError{fmt.Errorf("the registry says to go on at %s, which is another host: %w", u.Host, ErrDenied)}
+	if !strings.EqualFold(canonicalHost(u), canonicalHost(base)) {
+		return nil, &permanentError{fmt.Errorf("the registry says to go on at %s, which is another host: %w", printable(u.Host), ErrDenied)}
 	}
-	u.User = nil
+	u.Scheme, u.Host, u.User = base.Scheme, base.Host, nil
 	return u, nil
+}
+
+func canonicalHost(u *url.URL) string {
+	if u.Scheme == "https" {
+		return strings.TrimSuffix(u.Host, ":443")
+	}
+	return strings.TrimSuffix(u.Host, ":80")
 }

@@ -17,5 +17,9 @@ func OpenSource(ctx context.Context, ref Reference, opts Options) (Source, error
 
 // OpenDestination opens the place that ref names for writing one image. The caller closes the destination.
 func OpenDestination(ctx context.Context, ref Reference, opts Options) (Destination, error) {
+	switch ref.transport {
+	case Docker:
+		return openRegistryDestination(ref, opts)
+	}
 	return nil, fmt.Errorf("write %s: %w", ref, ErrUnsupported)
 }

@@ -30,7 +30,7 @@ type request struct {
 	header http.Header
 	// body, if there is one, opens it for each attempt. Length is its size or -1.
 	body   func() (io.Reader, error)
-	length int64
+	length int64         // 0: no body
 	want   []int         // statuses that are an answer; others are errors
 	digest digest.Digest // for events
 }
@@ -59,16 +59,23 @@ func (e *endpoint) do(ctx context.Context, r request) (*http.Response, error) {
 func (e *endpoint) once(ctx context.Context, r request) (*http.Response, error) {
 	idle := e.opts.idleTimeout()
 	dog := watch(ctx, idle)
-	res, err := e.send(dog, r)
+	bodies := &requestBodies{open: r.body, dog: dog, idle: idle}
+	res, err := e.send(dog, r, bodies)
 	if err == nil && !slices.Contains(r.want, res.StatusCode) {
 		err = refused(res)
 	}
 	if err != nil {
 		err = dog.err(err)
 		dog.stop()
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
+	}
+	if !bodies.wait() && err == nil {
+		res.Body.Close()
+		err = &permanentError{errors.New("the server answered before it had read the request")}
+	}
+	switch {
+	case ctx.Err() != nil && err != nil:
+		return nil, context.Cause(ctx)
+	case err != nil:
 		return nil, tokenError(withoutQuery(err))
 	}
 	dog.timer.Stop()
@@ -76,7 +83,7 @@ func (e *endpoint) once(ctx context.Context, r request) (*http.Response, error) 
 	return res, nil
 }
 
-func (e *endpoint) send(dog *watchdog, r request) (*http.Response, error) {
+func (e *endpoint) send(dog *watchdog, r request, bodies *requestBodies) (*http.Response, error) {
 	u := r.url
 	if u == nil {
 		u = e.url(r.path, r.query)
@@ -90,43 +97,12 @@ func (e *endpoint) send(dog *watchdog, r request) (*http.Response, error) {
 	}
 	req.Header.Set("Accept-Encoding", "identity")
 	if r.body != nil && r.length != 0 {
-		req.ContentLength = r.length
-		req.GetBody = func() (io.ReadCloser, error) {
-			from, err := r.body()
-			if err != nil {
-				return nil, &permanentError{err}
-			}
-			return io.NopCloser(&upload{from: from, dog: dog, idle: e.opts.idleTimeout()}), nil
-		}
+		req.ContentLength, req.GetBody = r.length, bodies.next
 		if req.Body, err = req.GetBody(); err != nil {
 			return nil, err
 		}
 	}
 	return e.client.Do(req)
-}
-
-// upload is the body of a request under its watchdog.
-type upload struct {
-	from io.Reader
-	dog  *watchdog
-	idle time.Duration
-}
-
-// Read implements [io.Reader]. What makes the content may take its time, and the server too once it
-// has everything: large blobs are moved and hashed then.
-func (u *upload) Read(p []byte) (int, error) {
-	u.dog.timer.Stop()
-	n, err := u.from.Read(p)
-	switch {
-	case err == nil:
-		u.dog.touch(u.idle)
-	case errors.Is(err, io.EOF):
-		u.dog.touch(10 * u.idle)
-	default:
-		// Without it the request would be repeated as if the connection were to blame.
-		err = &permanentError{err}
-	}
-	return n, err
 }
 
 // wait tells of an attempt that failed, and waits until the next.
