@@ -42,7 +42,7 @@ func (p *Prober) gzipCandidates(yield func(Recipe) bool) {
 		}
 		return true
 	}
-	klauspost := func() bool {
+	klauspost := func() {
 		for _, level := range gzipLevels(extraFlags, klauspostLevel) {
 			// Until the end of its first block pgzip writes what klauspost-gzip does, so it goes first.
 			for _, r := range []Recipe{
@@ -51,16 +51,14 @@ func (p *Prober) gzipCandidates(yield func(Recipe) bool) {
 				{Compressor: nameKlauspost, Level: level, Header: &header},
 			} {
 				if !yield(r) {
-					return false
+					return
 				}
 			}
 		}
-		return true
 	}
-	if header.ModTime == goTime {
-		_ = klauspost() && goGzip()
-	} else {
-		_ = goGzip() && klauspost()
+	// The standard library writes 0 where the others write goTime.
+	if header.ModTime == goTime || goGzip() {
+		klauspost()
 	}
 }
 
@@ -73,6 +71,13 @@ func (p *Prober) zstdCandidates(yield func(Recipe) bool) {
 	var h zstd.Header
 	if err := h.Decode(p.blob[:min(len(p.blob), zstd.HeaderMaxSize)]); err != nil || h.Skippable || h.DictionaryID != 0 {
 		return
+	}
+	if h.SingleSegment && (!p.complete() || bytes.HasSuffix(p.blob, []byte(footerMagic))) {
+		for _, level := range zstdLevels {
+			if !yield(Recipe{Compressor: nameChunked, Level: int(level)}) {
+				return
+			}
+		}
 	}
 	base := Recipe{NoChecksum: !h.HasCheckSum}
 	var windows []int

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/klauspost/compress/flate"
+	"github.com/klauspost/compress/zstd"
 )
 
 // errDiffers ends a compressor whose output is not the blob.
@@ -17,11 +18,14 @@ type comparer struct {
 	want []byte // what has not come yet
 	more bool   // the blob goes on after want
 	n    int    // how many bytes were the same
+
+	differs bool
 }
 
 func (c *comparer) Write(b []byte) (int, error) {
 	n := min(len(b), len(c.want))
 	if !bytes.Equal(b[:n], c.want[:n]) || n < len(b) && !c.more {
+		c.differs = true
 		return 0, errDiffers
 	}
 	c.want = c.want[n:]
@@ -45,6 +49,12 @@ func (p *Prober) makes(r Recipe) bool {
 		_, err = c.Write(p.plain)
 	case nameZstd, nameZstdJobs:
 		err = zstdBeginning(r, c, p.plain)
+	case nameChunked:
+		// It writes what is certain, and fails at the end because that is none.
+		if w, errOpen := openChunked(c, zstd.EncoderLevel(r.Level), 1); errOpen == nil {
+			_, _ = w.Write(p.plain)
+			_ = w.Close()
+		}
 	default:
 		start := gzipPayload(p.blob, r)
 		if start == 0 {
@@ -53,7 +63,7 @@ func (p *Prober) makes(r Recipe) bool {
 		c.want = c.want[start:]
 		err = gzipBeginning(r, c, p.plain)
 	}
-	return err == nil && c.n >= evidence
+	return err == nil && !c.differs && c.n >= evidence
 }
 
 // makesAll says whether the recipe makes the blob of the plain bytes, all of which are there.
@@ -90,18 +100,41 @@ func gzipBeginning(r Recipe, w io.Writer, plain []byte) error {
 		_, err = z.Write(plain)
 		return err
 	}
+	if r.Compressor == namePgzip {
+		return pgzipBeginning(r, w, plain)
+	}
 	z, err := flate.NewWriter(w, r.Level)
 	if err != nil {
 		return err
 	}
-	if r.Compressor != namePgzip {
-		_, err = z.Write(plain)
+	_, err = z.Write(plain)
+	return err
+}
+
+// pgzipTail is how far pgzip looks back into the block before.
+const pgzipTail = 16 << 10
+
+// pgzipBeginning does one after the other what pgzip does at once.
+func pgzipBeginning(r Recipe, w io.Writer, plain []byte) error {
+	z, err := flate.NewWriterDict(w, r.Level, nil)
+	if err != nil {
 		return err
 	}
-	if len(plain) < r.Block {
-		return errDiffers
+	var tail []byte
+	for len(plain) > 0 {
+		block := plain[:min(r.Block, len(plain))]
+		plain = plain[len(block):]
+		z.ResetDict(w, tail)
+		if _, err := z.Write(block); err != nil {
+			return err
+		}
+		if len(block) < r.Block {
+			return nil // this one goes on
+		}
+		if err := z.Flush(); err != nil {
+			return err
+		}
+		tail = block[len(block)-pgzipTail:]
 	}
-	// The first block, which does not know of others.
-	_, err = z.Write(plain[:r.Block])
-	return errors.Join(err, z.Flush())
+	return nil
 }

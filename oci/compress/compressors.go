@@ -20,6 +20,7 @@ const (
 	namePgzip     = "pgzip/1"
 	nameZstd      = "klauspost-zstd/1"
 	nameZstdJobs  = "klauspost-zstd-jobs/1"
+	nameChunked   = "zstd-chunked/1"
 )
 
 // A compressor makes blobs by recipes.
@@ -35,6 +36,7 @@ var compressors = map[string]compressor{
 	namePgzip:     {checkPgzip, openPgzip},
 	nameZstd:      {checkZstd, openZstd},
 	nameZstdJobs:  {checkZstd, openZstd},
+	nameChunked:   {checkChunked, openByChunks},
 }
 
 type nopCloser struct{ io.Writer }
@@ -147,4 +149,12 @@ func openZstdJobs(r Recipe, w io.Writer, jobs int) (io.WriteCloser, error) {
 	}
 	// Not the encoder itself: its ReadFrom begins a block of its own.
 	return struct{ io.WriteCloser }{z}, nil
+}
+
+func checkChunked(r Recipe) error {
+	return checkZstd(Recipe{Level: r.Level})
+}
+
+func openByChunks(r Recipe, w io.Writer) (io.WriteCloser, error) {
+	return openChunked(w, zstd.EncoderLevel(r.Level), 0)
 }

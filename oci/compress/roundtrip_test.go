@@ -71,6 +71,13 @@ var encoders = map[string]func(io.Writer) (io.WriteCloser, error){
 	"NewZstd 19": func(w io.Writer) (io.WriteCloser, error) { return NewZstd(w, 19, 1) },
 }
 
+// likely are the encoders for which a blob is made that is larger than what a Prober keeps.
+var likely = map[string]bool{
+	"none": true, "go -1": true, "go 1": true, "go 9": true, "go -2": true, "klauspost -1": true, "klauspost 9": true, "pgzip -1": true,
+	"pgzip 1": true, "pgzip 9": true, "umoci -1": true, "zstd fastest by 2": true, "zstd default by 1": true, "zstd default by 5": true,
+	"zstd better by 2": true, "NewGzip": true, "NewZstd": true, "NewZstdChunked": true, "NewZstdChunked 9": true,
+}
+
 func init() {
 	for level := stdgzip.HuffmanOnly; level <= 9; level++ {
 		encoders[fmt.Sprint("go ", level)] = func(w io.Writer) (io.WriteCloser, error) { return stdgzip.NewWriterLevel(w, level) }
@@ -94,14 +101,13 @@ func init() {
 }
 
 func TestABlobIsMadeAgain(t *testing.T) {
-	for _, size := range []int{0, 100, 70_000, 900_000, 3 << 20} {
+	for _, size := range []int{1, 70_000, 900_000, 3 << 20} {
 		plain := sampleTar(t, size)
-		if size == 0 {
-			plain = nil
-		}
 		for name, open := range encoders {
 			t.Run(fmt.Sprint(name, " of ", len(plain)), func(t *testing.T) {
-				t.Parallel()
+				if len(plain) > 2<<20 && !likely[name] {
+					t.Skip("the small ones are enough")
+				}
 				blob := compressWith(t, open, plain)
 				r, ok := probe(blob, plain)
 				if !ok {
