@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"runtime"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -22,7 +19,8 @@ type CollectOptions struct {
 	Roots  []string // images to keep besides those with names, as ResolveImage knows them
 	// Keep are further objects to keep, and images and streams with what they need.
 	Keep []fsverity.Digest
-	// Wait is how long to wait for programs of composefs-rs to close the repository.
+	// Wait is how long to wait for programs of composefs-rs to close the repository, and before that for
+	// another collection to end.
 	Wait time.Duration
 	// Removed, if not nil, is told of each thing before it is removed, or would be in a dry run:
 	// by one goroutine at a time, objects in no order.
@@ -80,7 +78,7 @@ func (r *Repository) Collect(ctx context.Context, opts CollectOptions) (Collecte
 }
 
 func (r *Repository) collect(ctx context.Context, opts CollectOptions) (_ Collected, err error) {
-	c, err := r.newCollector(opts)
+	c, err := r.newCollector(ctx, opts)
 	if err != nil {
 		return Collected{}, err
 	}
@@ -133,7 +131,7 @@ type collector struct {
 }
 
 // newCollector returns the one collector of the repository. Close it after use.
-func (r *Repository) newCollector(opts CollectOptions) (*collector, error) {
+func (r *Repository) newCollector(ctx context.Context, opts CollectOptions) (*collector, error) {
 	if err := r.writable(); err != nil {
 		return nil, err
 	}
@@ -146,11 +144,7 @@ func (r *Repository) newCollector(opts CollectOptions) (*collector, error) {
 		return nil, errors.Join(err, leases.Close())
 	}
 	c := &collector{r: r, opts: opts, leases: leases, dir: dir, removed: map[int]struct{}{}}
-	ok, err := tryLockByte(leases.lock, collectorByte, exclusive)
-	if err == nil && !ok {
-		err = fmt.Errorf("%w: garbage is being collected", ErrInUse)
-	}
-	if err != nil {
+	if err := c.lock(ctx); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
@@ -165,66 +159,6 @@ func (c *collector) jobs() int {
 		return c.opts.Jobs
 	}
 	return min(4, runtime.GOMAXPROCS(0))
-}
-
-// exclude takes the lock of the directory exclusively, so that no program of composefs-rs has the
-// repository open until release is called.
-func (c *collector) exclude(ctx context.Context) (release func() error, err error) {
-	lock := c.leases.lock
-	if err := lockByte(lock, shieldByte, exclusive); err != nil {
-		return nil, err
-	}
-	drop := func() error {
-		return errors.Join(dropFlock(c.dir), unlockByte(lock, wishByte), unlockByte(lock, shieldByte))
-	}
-	if err := lockByte(lock, wishByte, exclusive); err != nil {
-		return nil, errors.Join(err, drop())
-	}
-	// Transactions of this package see the wish and step aside.
-	for begun := time.Now(); ; {
-		ok, err := tryFlock(c.dir, exclusive)
-		if ok {
-			break
-		}
-		if err == nil {
-			err = c.mayWait(time.Since(begun))
-		}
-		if err == nil {
-			err = pause(ctx)
-		}
-		if err != nil {
-			return nil, errors.Join(err, drop())
-		}
-	}
-	if err := unlockByte(lock, shieldByte); err != nil {
-		return nil, errors.Join(err, drop())
-	}
-	return func() error {
-		// Who relies on this lock now has the shield.
-		return errors.Join(lockByte(lock, shieldByte, exclusive), drop())
-	}, nil
-}
-
-// How long transactions of this package may take to step aside: they do it at once, unless they wait for
-// a slow disk just then. After minWait it is asked whether there are any.
-const (
-	minWait = time.Second
-	maxWait = 30 * time.Second
-)
-
-// mayWait returns ErrInUse if the directory's lock was waited for long enough.
-func (c *collector) mayWait(waited time.Duration) error {
-	if waited < max(c.opts.Wait, minWait) {
-		return nil
-	}
-	leases, err := c.r.Leases()
-	if err != nil {
-		return err
-	}
-	if waited < maxWait && slices.ContainsFunc(leases, func(l LeaseInfo) bool { return l.Held }) {
-		return nil
-	}
-	return fmt.Errorf("%w: another program has it open", ErrInUse)
 }
 
 // remove tells of a thing and, unless it is a dry run, removes it.
@@ -261,109 +195,4 @@ func (c *collector) count(g Garbage) {
 	case GarbageTemporary:
 		c.result.Temporaries++
 	}
-}
-
-// removeLeases removes the leases that do not count any more.
-func (c *collector) removeLeases() error {
-	now := time.Now()
-	for id, err := range c.r.leaseIDs() {
-		if err != nil {
-			return err
-		}
-		info, err := c.r.leaseInfo(id)
-		if gone(err) || err == nil && info.Live(now) {
-			continue
-		}
-		if c.opts.DryRun {
-			_ = c.remove(Garbage{Kind: GarbageLease, Name: id}, nil) // only counts
-			continue
-		}
-		removed := true
-		err = c.remove(Garbage{Kind: GarbageLease, Name: id}, func() error {
-			var err error
-			removed, err = c.r.removeLease(id, func(i LeaseInfo) bool { return i.Live(now) })
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		if !removed {
-			c.result.Leases--
-		}
-	}
-	return nil
-}
-
-// temporaryAge is how old temporary files must be to be garbage. Those that a lease does not stand for
-// exist for the time of two system calls; and file systems stamp files with a clock that is some
-// milliseconds behind the one that leases are stamped with.
-const temporaryAge = time.Minute
-
-// removeTemporaries removes what killed processes have left half made.
-func (c *collector) removeTemporaries() error {
-	before := time.Now()
-	list, err := c.r.Leases()
-	if err != nil {
-		return err
-	}
-	for _, l := range list {
-		if l.Held && l.Created.Before(before) {
-			before = l.Created // its process may be writing them
-		}
-	}
-	before = before.Add(-temporaryAge)
-	for _, dir := range []string{".", leasesDir} {
-		if err := c.removeTemporariesIn(dir, before); err != nil {
-			return err
-		}
-	}
-	for temp, err := range c.r.objects.Temporaries(before) {
-		if err != nil {
-			return err
-		}
-		g := Garbage{Kind: GarbageTemporary, Name: objectsDir + "/" + temp.Path, Size: temp.Size}
-		if err := c.remove(g, func() error { return c.r.root.Remove(g.Name) }); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// Names of files that are only there until they are renamed.
-var temporaryPrefixes = []string{tempLink, tempMeta, tempLease, tempScratch}
-
-func (c *collector) removeTemporariesIn(dir string, before time.Time) error {
-	entries, err := fs.ReadDir(c.r.root.FS(), dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if !hasAnyPrefix(e.Name(), temporaryPrefixes) {
-			continue
-		}
-		info, err := e.Info()
-		if gone(err) || err == nil && !info.ModTime().Before(before) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		name := e.Name()
-		if dir != "." {
-			name = dir + "/" + name
-		}
-		if err := c.remove(Garbage{Kind: GarbageTemporary, Name: name}, func() error { return c.r.root.Remove(name) }); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func hasAnyPrefix(s string, prefixes []string) bool {
-	for _, p := range prefixes {
-		if strings.HasPrefix(s, p) {
-			return true
-		}
-	}
-	return false
 }

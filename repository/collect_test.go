@@ -400,3 +400,16 @@ func TestCollectRemovesNothingThatAnImageWithWrongBytesNeeded(t *testing.T) {
 	}
 	wantHas(t, r, "content", true)
 }
+
+func TestCollectWaitsForAnotherCollection(t *testing.T) {
+	r := newRepository(t, fsverity.SHA256)
+	other, err := open(t, r.Path()).newCollector(t.Context(), CollectOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Collect(t.Context(), CollectOptions{}); !errors.Is(err, ErrInUse) {
+		t.Errorf("beside another collection: %v, want ErrInUse", err)
+	}
+	time.AfterFunc(10*retryInterval, func() { _ = other.Close() })
+	collect(t, r, CollectOptions{Wait: time.Minute})
+}

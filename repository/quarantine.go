@@ -24,7 +24,7 @@ func (r *Repository) quarantine(ctx context.Context, found *Checked) (err error)
 	if len(bad) == 0 {
 		return nil
 	}
-	c, err := r.newCollector(CollectOptions{})
+	c, err := r.newCollector(ctx, CollectOptions{})
 	if err != nil {
 		return err
 	}
