@@ -61,7 +61,7 @@ func (r *Rule) notPinned(digests []digest.Digest) error {
 	for i, d := range digests {
 		texts[i] = d.String()
 	}
-	return fmt.Errorf("%w: %s is %w: none of the %d that are asked for", ErrRefused, strings.Join(texts, ", "), seal.ErrWrongDigest, len(r.Manifests)+len(r.Trees))
+	return fmt.Errorf("%w: %w: %s, none of the %d that are asked for", ErrRefused, seal.ErrWrongDigest, strings.Join(texts, ", "), len(r.Manifests)+len(r.Trees))
 }
 
 // Check says whether an image passes the rule. The error is [ErrRefused] with the reason, and nil if it

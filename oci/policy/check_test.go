@@ -197,6 +197,7 @@ default.action = "reject"
 "registry.example.com/team/app:2".action = "accept"
 "oci:/srv".action = "accept"
 "oci:/srv/images:name".action = "accept"
+"repository:".action = "accept"
 `)
 	scopes := func(scopes ...string) reference { return reference{"docker", scopes} }
 	tests := []struct {
@@ -214,6 +215,7 @@ default.action = "reject"
 		{reference{"oci", []string{"/srv/images:name", "/srv/images", "/srv"}}, "oci:/srv/images:name"},
 		{reference{"oci", []string{"/srv/images:other", "/srv/images", "/srv"}}, "oci:/srv"},
 		{reference{"oci", []string{"/home"}}, ""},
+		{reference{"repository", []string{"app"}}, "repository:"},
 		{reference{"oci-archive", []string{"/srv/x"}}, ""},
 		{reference{"docker-archive", []string{"docker:"}}, ""},
 	}

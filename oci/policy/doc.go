@@ -52,7 +52,8 @@
 // Scopes of registries are HOST[:PORT][/PATH[:TAG|@DIGEST]] and *.DOMAIN. Ports 443 and 80 and the case of
 // hosts make no difference. Of other transports they are TRANSPORT:PATH with an absolute path, which
 // means the directories below as well, and TRANSPORT: alone, which means all of that transport. What an image
-// is called where it comes from decides, not the mirror that it was had from.
+// is called where it comes from decides, not the mirror that it was had from. "repository:" is for images of whose origin
+// origin nothing is known.
 //
 // An inline seal that the image does not agree with is refused by every rule: the image itself says
 // that it is not what its maker had. Artifacts, which anybody could add, only count when one is asked for, and one

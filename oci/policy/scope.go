@@ -22,7 +22,7 @@ type Reference interface {
 const registry = "docker"
 
 // transports are those that have scopes of their own.
-var transports = []string{registry, "oci", "oci-archive", "docker-archive", "containers-storage"}
+var transports = []string{registry, "oci", "oci-archive", "docker-archive", "containers-storage", "repository"}
 
 // aliases are the names that Docker's registry has besides the one in references.
 var aliases = map[string]string{"index.docker.io": "docker.io", "registry-1.docker.io": "docker.io"}
@@ -66,7 +66,7 @@ func parseScope(s string) (key, error) {
 	switch transport {
 	case registry:
 		err = checkRegistryScope(scope)
-	case "containers-storage":
+	case "containers-storage", "repository":
 	default:
 		if !path.IsAbs(scope) || path.Clean(scope) != scope {
 			err = errors.New("its path is not absolute, or not in its shortest form")

@@ -20,7 +20,7 @@ func Documents(alg fsverity.Algorithm, manifestDigest digest.Digest, manifest, c
 			return Digests{}, fmt.Errorf("check manifest: %w: %v", ErrMalformed, err)
 		}
 		if manifestDigest.Algorithm().FromBytes(manifest) != manifestDigest {
-			return Digests{}, fmt.Errorf("check manifest: %w: %v", ErrWrongDigest, manifestDigest)
+			return Digests{}, fmt.Errorf("check manifest: %w: it is not %v", ErrWrongDigest, manifestDigest)
 		}
 	}
 	if err := checkDocument(manifest); err != nil {
@@ -35,7 +35,7 @@ func Documents(alg fsverity.Algorithm, manifestDigest digest.Digest, manifest, c
 		return Digests{}, fmt.Errorf("read manifest: config: %w", err)
 	}
 	if int64(len(config)) != named.Size || named.Digest.Algorithm().FromBytes(config) != named.Digest {
-		return Digests{}, fmt.Errorf("check configuration of %d bytes: %w: %v", len(config), ErrWrongDigest, named.Digest)
+		return Digests{}, fmt.Errorf("check configuration of %d bytes: %w: the manifest says %v", len(config), ErrWrongDigest, named.Digest)
 	}
 	d := Digests{Algorithm: alg}
 	if d.Manifest, err = fsverity.Sum(alg, manifest); err != nil {
@@ -116,5 +116,5 @@ func CheckLabel(config []byte, trees ...fsverity.Digest) error {
 	if !comparable {
 		return fmt.Errorf("check label %s: %w: no tree's digest under %v", Label, ErrMissing, label.Hash())
 	}
-	return fmt.Errorf("check label %s: tree is %w: %v", Label, ErrWrongDigest, label)
+	return fmt.Errorf("check label %s: %w: no tree has %v", Label, ErrWrongDigest, label)
 }

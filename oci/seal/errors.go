@@ -36,7 +36,7 @@ var (
 	// ErrMissing reports a digest or signature that is required and not there.
 	ErrMissing = errors.New("missing")
 	// ErrWrongDigest reports a part that is not the sealed one, or a signature that is not of it.
-	ErrWrongDigest = errors.New("not of this digest")
+	ErrWrongDigest = errors.New("wrong digest")
 	// ErrExpired reports a signer whose certificate is no longer, or not yet, valid.
 	ErrExpired = errors.New("certificate is not valid now")
 	// ErrUntrusted reports a signer who is not, or not for this, among the trusted ones.

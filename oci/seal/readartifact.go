@@ -38,7 +38,7 @@ func ReadArtifact(ctx context.Context, raw []byte, subject digest.Digest, fetch 
 			return Seal{}, fmt.Errorf("read artifact: fetch signature of %v: %w", Part(p), err)
 		}
 		if int64(len(data)) != d.Size || d.Digest.Algorithm().FromBytes(data) != d.Digest {
-			return Seal{}, fmt.Errorf("read artifact: signature of %v: blob of %d bytes: %w: %v", Part(p), len(data), ErrWrongDigest, d.Digest)
+			return Seal{}, fmt.Errorf("read artifact: signature of %v: %w: a blob of %d bytes is not %v", Part(p), ErrWrongDigest, len(data), d.Digest)
 		}
 		*s.Signatures.place(Item{Part: Part(p)}) = data
 	}

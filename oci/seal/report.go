@@ -129,7 +129,7 @@ func verifyItem(computed *Digests, s *Seal, i Item, want *Requirements) Result {
 		}
 	case r.Sealed != r.Computed:
 		r.Digest = Bad
-		r.err = fmt.Errorf("image has %v, the seal is %w: %v", r.Computed, ErrWrongDigest, r.Sealed)
+		r.err = fmt.Errorf("%w: the image has %v, the seal says %v", ErrWrongDigest, r.Computed, r.Sealed)
 	default:
 		r.Digest = Good
 	}

@@ -124,7 +124,7 @@ type Identity struct {
 	Issuer      string    `json:"issuer"`
 	Serial      string    `json:"serial"`      // hexadecimal
 	Fingerprint string    `json:"fingerprint"` // SHA-256 of the certificate, hexadecimal
-	NotAfter    time.Time `json:"notAfter"`
+	NotAfter    time.Time `json:"not_after"`
 	Emails      []string  `json:"emails,omitempty"`
 	URIs        []string  `json:"uris,omitempty"`
 	Names       []string  `json:"names,omitempty"` // DNS names
