@@ -114,6 +114,9 @@ func (c *checker) foreign(found objects.Name) {
 
 func (c *checker) checkLeases() error {
 	for id, err := range c.r.leaseIDs() {
+		if errors.Is(err, fs.ErrPermission) {
+			return nil // the repository is another user's
+		}
 		if err != nil {
 			return err
 		}
@@ -148,7 +151,7 @@ func (c *checker) checkCache() error {
 
 func (c *checker) checkQuarantine() error {
 	entries, err := fs.ReadDir(c.r.root.FS(), quarantineDir)
-	if gone(err) {
+	if gone(err) || errors.Is(err, fs.ErrPermission) {
 		return nil
 	}
 	for _, e := range entries {
