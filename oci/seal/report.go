@@ -92,17 +92,18 @@ func Verify(computed Digests, s Seal, want Requirements) *Report {
 	if layers == 0 && (slices.Contains(want.Sealed, Layer) || slices.Contains(want.Signed, Layer)) {
 		reasons = append(reasons, fmt.Errorf("verify seal: digests of the layers are %w", ErrMissing))
 	}
+	var refused refusals
 	for i := range items(layers) {
 		result := verifyItem(&computed, &s, i, &want)
 		if result.err != nil {
 			result.Reason = result.err.Error()
-			reasons = append(reasons, fmt.Errorf("verify %v: %w", i, result.err))
+			refused.add(i, result.err)
 		}
 		if result.Digest != Absent || result.Signature != Absent || result.err != nil {
 			r.Parts = append(r.Parts, result)
 		}
 	}
-	r.err = errors.Join(reasons...)
+	r.err = errors.Join(append(reasons, refused.errors()...)...)
 	r.OK = r.err == nil
 	return r
 }

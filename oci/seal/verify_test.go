@@ -139,6 +139,20 @@ func TestReportTellsEachPart(t *testing.T) {
 	}
 }
 
+func TestOneReasonOfManyPartsIsToldOnce(t *testing.T) {
+	stranger := newPair(t, "stranger")
+	computed := sample(t, fsverity.SHA256, 9)
+	signatures, err := stranger.signer(t, SignerOptions{}).SignAll(computed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := Verify(computed, Seal{Digests: computed, Signatures: signatures}, Requirements{Verifier: &Verifier{Now: atNow}})
+	got := r.Err()
+	if !errors.Is(got, ErrUntrusted) || strings.Count(got.Error(), "CN=stranger") != 1 || !strings.HasPrefix(got.Error(), "verify manifest, config, layer 0, layer 1,") || !strings.Contains(got.Error(), "and 5 more: ") {
+		t.Errorf("error %v", got)
+	}
+}
+
 func TestManyWrongSignaturesAreNotComparedWithAllLayers(t *testing.T) {
 	p := certify(t, "signer", newECDSA(t, elliptic.P256()), nil)
 	computed := sample(t, fsverity.SHA256, 2)
