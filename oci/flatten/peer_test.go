@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-composefs/composefs/dumpfile"
 	"github.com/go-composefs/composefs/erofs"
 	"github.com/go-composefs/composefs/fsverity"
 	"github.com/go-composefs/composefs/internal/testenv"
@@ -117,23 +118,26 @@ func compareWithCfsctl(t *testing.T, alg fsverity.Algorithm, layers ...[]byte) {
 			}
 			if got := imageOf(t, root, format, alg); got != want {
 				t.Errorf("%v, %s: %s, cfsctl has %s", format, option, got, want)
-				p.showDifference(t, root)
+				p.showDifference(t, root, "--xattrs", option)
 			}
 		}
 	}
 }
 
-// showDifference helps to find out what is wrong.
-func (p peer) showDifference(t *testing.T, root *tree.Inode) {
+// showDifference tells what is wrong, and ends the test.
+func (p peer) showDifference(t *testing.T, root *tree.Inode, args ...string) {
 	t.Helper()
-	dump, err := run(t, p.program, "--repo", p.path, "oci", "dump", "tag")
+	want, err := run(t, p.program, append([]string{"--repo", p.path, "oci", "dump", "tag"}, args...)...)
 	if err != nil {
-		t.Error(err)
+		t.Fatal(err)
 	}
-	if len(dump) > 5000 {
-		dump = dump[:5000]
+	theirs, err := dumpfile.Read(strings.NewReader(want+"\n"), dumpfile.ReadOptions{})
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Logf("cfsctl:\n%s\nhere:\n%s", dump, strings.Join(lines(root), "\n"))
+	for change := range tree.Compare(theirs, root) {
+		t.Logf("%s: %v, cfsctl has %v", change, change.New.Xattrs, change.Old.Xattrs)
+	}
 	t.FailNow()
 }
 
