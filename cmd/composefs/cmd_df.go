@@ -91,7 +91,7 @@ with exit code 3.`,
 			}
 			for _, img := range usage.Images {
 				if img.Err != nil {
-					return fmt.Errorf("%w: %w", repository.ErrCorrupt, img.Err)
+					return corrupt(img.Err.Error())
 				}
 			}
 			return nil

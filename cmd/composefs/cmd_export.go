@@ -180,7 +180,7 @@ func (a *app) printExport(x *exportCommand, root *tree.Inode) error {
 		}
 	}
 	if !x.json {
-		a.remark("%d files, %s", j.Files, bytesize.String(int64(j.Bytes)))
+		a.remark("%s, %s", counted(j.Files, "file"), bytesize.String(int64(j.Bytes)))
 		return nil
 	}
 	return a.printJSON(j)

@@ -69,7 +69,7 @@ keeps it. If there is one that is of no use, images ends with exit code 3.`,
 			}
 			for _, img := range list {
 				if img.Problem != "" {
-					return fmt.Errorf("%w: %s", repository.ErrCorrupt, img.Problem)
+					return corrupt(img.Problem)
 				}
 			}
 			return nil

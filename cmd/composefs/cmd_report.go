@@ -2,8 +2,6 @@ package main
 
 import (
 	"bufio"
-	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -47,7 +45,7 @@ sent to somebody. "-" is standard output.`,
 				return err
 			}
 			if len(page.Broken) > 0 {
-				return fmt.Errorf("%w: %s", repository.ErrCorrupt, page.Broken[0].Reason)
+				return corrupt(page.Broken[0].Reason)
 			}
 			return nil
 		},
@@ -66,7 +64,11 @@ func (a *app) writeReport(page *report.Report, output string) error {
 	}
 	defer f.Abort()
 	w := bufio.NewWriter(f)
-	if err := errors.Join(page.Write(w), w.Flush()); err != nil {
+	err = page.Write(w)
+	if err == nil {
+		err = w.Flush()
+	}
+	if err != nil {
 		return err
 	}
 	return f.Commit()

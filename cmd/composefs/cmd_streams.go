@@ -64,7 +64,7 @@ unless a container image needs it.`,
 				return err
 			}
 			if problem != "" {
-				return fmt.Errorf("%w: %s", repository.ErrCorrupt, problem)
+				return corrupt(problem)
 			}
 			return nil
 		},

@@ -61,9 +61,9 @@ func countContents(root *tree.Inode, stored *countingSink) contentsJSON {
 
 // text says it in a line, with the size of the image itself.
 func (j contentsJSON) text(image int64) string {
-	text := fmt.Sprintf("%d files, %s; image %s", j.Files, bytesize.String(int64(j.Bytes)), bytesize.String(image))
+	text := fmt.Sprintf("%s, %s; image %s", counted(j.Files, "file"), bytesize.String(int64(j.Bytes)), bytesize.String(image))
 	if j.Objects.New != nil {
-		text += fmt.Sprintf("; %d objects, %d of them new, %s", j.Objects.Count, *j.Objects.New, bytesize.String(*j.Objects.NewBytes))
+		text += fmt.Sprintf("; %s, %d of them new, %s", counted(j.Objects.Count, "object"), *j.Objects.New, bytesize.String(*j.Objects.NewBytes))
 	}
 	return text
 }

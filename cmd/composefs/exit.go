@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/go-composefs/composefs/erofs"
@@ -67,6 +68,11 @@ var verificationErrors = []error{
 	tree.ErrDigestMismatch,
 	errBadImage,
 	errProblems,
+}
+
+// corrupt says that a repository is, which the reason may say itself.
+func corrupt(reason string) error {
+	return fmt.Errorf("%w: %s", repository.ErrCorrupt, strings.TrimPrefix(reason, repository.ErrCorrupt.Error()+": "))
 }
 
 // errBadImage is what check ends with when it has found problems.
