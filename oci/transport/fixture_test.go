@@ -181,9 +181,9 @@ func plainOptions(e *events) Options {
 	return o
 }
 
-// memoryRegistry is a good registry in memory.
+// memoryRegistry is a good registry in memory, without the API of referrers: the library has one of a draft.
 func memoryRegistry() http.Handler {
-	return registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true))
+	return registry.New(registry.Logger(log.New(io.Discard, "", 0)))
 }
 
 func startFaulty(t testing.TB) *faultyregistry.Server {

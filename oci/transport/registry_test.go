@@ -322,3 +322,64 @@ func TestCloseEndsReads(t *testing.T) {
 		t.Error("the read goes on")
 	}
 }
+
+func TestReferrersAPI(t *testing.T) {
+	s := startFaulty(t)
+	i := makeImage(t, 1, 1000)
+	ref := s.Host() + "/x:v1"
+	put(t, ref, plainOptions(nil), i)
+	page := func(next string, types ...string) faultyregistry.Fault {
+		x := emptyIndex()
+		for _, artifactType := range types {
+			m, _ := referrerOf(t, i.manifest.Descriptor(), artifactType, "")
+			desc, err := manifest.Referrer(m.Raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			x.Manifests = append(x.Manifests, desc)
+		}
+		return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+			if next != "" {
+				w.Header().Set("Link", "<"+next+`>; rel="next"`)
+			}
+			_, _ = w.Write(toJSON(t, x))
+		}
+	}
+	path := "/v2/x/referrers/" + i.manifest.Digest.String()
+	s.Plan(
+		faultyregistry.Rule{Path: path, Times: 1, Fault: page(path+"?page=2", "a", "b")},
+		faultyregistry.Rule{Path: path, Times: 1, Fault: page("", "a", "c")},
+		faultyregistry.Rule{Path: path, Times: 1, Fault: page("http://192.0.2.1/v2/", "a")},
+		faultyregistry.Rule{Path: path, Times: 1, Fault: faultyregistry.Status(403)},
+		faultyregistry.Rule{Path: path, Fault: page(path, "a")},
+	)
+	source := openSource(t, ref, plainOptions(nil))
+	list, err := source.Referrers(t.Context(), i.manifest.Digest, "a")
+	if err != nil || len(list) != 2 {
+		t.Errorf("%d referrers: %v", len(list), err)
+	}
+	if query := s.Requests()[len(s.Requests())-1].Query; query != "page=2" {
+		t.Errorf("the last query is %q", query)
+	}
+	for _, name := range []string{"a link to another host", "403"} {
+		if _, err := source.Referrers(t.Context(), i.manifest.Digest, "a"); !errors.Is(err, ErrDenied) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := source.Referrers(t.Context(), i.manifest.Digest, "a"); !errors.Is(err, ErrLimit) {
+		t.Errorf("a list without end: %v", err)
+	}
+}
+
+func TestTagsComeInPages(t *testing.T) {
+	s := startFaulty(t)
+	put(t, s.Host()+"/x:v1", plainOptions(nil), makeImage(t, 1, 1000))
+	s.Plan(faultyregistry.Rule{Path: "/tags/list", Times: 1, Fault: func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		w.Header().Set("Link", `</v2/x/tags/list?last=b&n=2>; rel="next"`)
+		_, _ = io.WriteString(w, `{"name":"x","tags":["b","a"]}`)
+	}})
+	tags, err := openSource(t, s.Host()+"/x:v1", plainOptions(nil)).Tags(t.Context())
+	if diff := cmp.Diff([]string{"a", "b", "v1"}, tags); diff != "" || err != nil {
+		t.Errorf("tags: %v\n%s", err, diff)
+	}
+}

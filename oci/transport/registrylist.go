@@ -142,15 +142,15 @@ func (e *endpoint) referrers(ctx context.Context, subject digest.Digest, artifac
 	return addReferrers(nil, m.Raw, artifactType)
 }
 
-// addReferrers appends the manifests of an index that are of a type, for not every server
-// chooses them itself.
+// addReferrers appends the manifests of an index that are of a type, or do not say of which, for not every
+// server chooses them itself.
 func addReferrers(list []ocispec.Descriptor, raw []byte, artifactType string) ([]ocispec.Descriptor, error) {
 	x, err := manifest.ParseIndex(raw)
 	if err != nil {
 		return nil, err
 	}
 	for _, d := range x.Manifests {
-		if artifactType == "" || d.ArtifactType == artifactType {
+		if artifactType == "" || d.ArtifactType == artifactType || d.ArtifactType == "" {
 			list = append(list, d)
 		}
 	}

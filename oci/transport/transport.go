@@ -56,7 +56,8 @@ type Source interface {
 	// mirrors, the one that gave the blob is not asked for it again.
 	Reject(d digest.Digest) bool
 	// Referrers lists the manifests that have subject as their subject, and artifactType as
-	// their artifact type unless that is empty. The list is the server's and not verified.
+	// their artifact type unless that is empty. The list is the server's and not verified, and may have some
+	// whose type it does not say.
 	Referrers(ctx context.Context, subject digest.Digest, artifactType string) ([]ocispec.Descriptor, error)
 	// Tags lists the tags of the reference's repository or file, sorted.
 	Tags(ctx context.Context) ([]string, error)
@@ -83,7 +84,8 @@ type Destination interface {
 	// Commit makes visible what was put: files appear or change here, at once and durably.
 	// For registries there is nothing left to do.
 	Commit(ctx context.Context) error
-	// Close releases what the destination holds. Of files that were not committed nothing is left.
+	// Close releases what the destination holds. Of an archive that was not committed nothing is left; a
+	// layout keeps blobs that nothing names, and that the next attempt finds.
 	Close() error
 }
 
