@@ -2,8 +2,8 @@ package oci
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"io"
 
 	"github.com/go-composefs/composefs/layer"
 	"github.com/go-composefs/composefs/oci/flatten"
@@ -71,10 +71,23 @@ func flattened(ctx context.Context, from streams, store layer.Store, img *Image,
 // makeBootable makes the tree of an image the one for booting. The policy of SELinux that labels it is in the
 // objects of the tree itself.
 func makeBootable(ctx context.Context, root *tree.Inode, objects streams) error {
-	if err := errors.ErrUnsupported; err != nil {
+	if err := flatten.Bootable(ctx, root, opener{objects}); err != nil {
 		return fmt.Errorf("make the image bootable: %w", err)
 	}
 	return nil
+}
+
+// opener opens objects for package flatten. In a repository that requires fs-verity the kernel verifies them,
+// in others they were when they were stored.
+type opener struct{ streams }
+
+// OpenObject opens the content of a file.
+func (o opener) OpenObject(n *tree.Inode) (io.ReadCloser, error) {
+	f, err := o.streams.OpenObject(n.Digest)
+	if err != nil {
+		return nil, err // not f, which would be no nil interface
+	}
+	return f, nil
 }
 
 // transforms are what transforms are to package flatten.

@@ -56,7 +56,7 @@ func TestPushGivesBackWhatWasPulled(t *testing.T) {
 }
 
 func TestPushInAnotherCompression(t *testing.T) {
-	for _, kind := range []Compression{CompressionNone, CompressionGzip, CompressionZstd} {
+	for _, kind := range []Compression{CompressionNone, CompressionGzip, CompressionZstd, CompressionZstdChunked} {
 		t.Run(string(kind), func(t *testing.T) {
 			reg, r := newRegistry(t), newRepository(t)
 			reg.push(t, "app:1", makeImage(t, gzipped(t, baseLayer(t)), topLayer(t)))

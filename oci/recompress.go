@@ -195,7 +195,15 @@ func (p *pusher) writeAnew(ctx context.Context, l Layer, kind Compression, copyT
 		case CompressionGzip:
 			return through(w, func(w io.Writer) (io.WriteCloser, error) { return compress.NewGzip(w, p.level(gzipLevel), 0) }, copyTar)
 		case CompressionZstdChunked:
-			return errors.ErrUnsupported //TODO
+			c, err := compress.NewZstdChunked(w, compress.ChunkedOptions{Level: p.opts.Level})
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(copyTar(c), c.Close()); err != nil {
+				return err
+			}
+			annotations = c.Annotations()
+			return nil
 		default:
 			return through(w, func(w io.Writer) (io.WriteCloser, error) { return compress.NewZstd(w, p.level(zstdLevel), 0) }, copyTar)
 		}

@@ -153,7 +153,7 @@ func (a *app) runPull(cmd *cobra.Command, c *pullCommand, ref transport.Referenc
 		return err
 	}
 	defer r.Close()
-	source, err := transport.OpenSource(cmd.Context(), ref, opts)
+	source, err := oci.OpenSource(cmd.Context(), ref, opts)
 	if err != nil {
 		return err
 	}
