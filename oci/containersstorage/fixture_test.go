@@ -22,8 +22,26 @@ type graph struct {
 	t      testing.TB
 	root   string
 	driver string
-	images []map[string]any
-	layers []map[string]any
+	images []imageRecord
+	layers []layerRecord
+}
+
+type imageRecord struct {
+	ID             string                   `json:"id"`
+	Digest         digest.Digest            `json:"digest"`
+	Names          []string                 `json:"names"`
+	Layer          string                   `json:"layer"`
+	BigDataDigests map[string]digest.Digest `json:"big-data-digests"`
+}
+
+type layerRecord struct {
+	ID               string        `json:"id"`
+	Parent           string        `json:"parent"`
+	Digest           digest.Digest `json:"diff-digest"`
+	Size             int           `json:"diff-size"`
+	CompressedDigest digest.Digest `json:"compressed-diff-digest"`
+	CompressedSize   int           `json:"compressed-size"`
+	Compression      int           `json:"compression"`
 }
 
 func newGraph(t testing.TB) *graph {
@@ -73,7 +91,7 @@ func (g *graph) layer(parent string, archive []byte) string {
 	id := digest.FromBytes([]byte(parent + d.String())).Encoded()
 	var split bytes.Buffer
 	z := gzip.NewWriter(&split)
-	r, err := asm.NewInputTarStream(bytes.NewReader(archive), storage.NewJSONPacker(z), storage.NewDiscardFilePutter())
+	r, done, err := asm.NewInputTarStreamWithDone(bytes.NewReader(archive), storage.NewJSONPacker(z), storage.NewDiscardFilePutter())
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -81,13 +99,16 @@ func (g *graph) layer(parent string, archive []byte) string {
 	if _, err := io.Copy(io.Discard, r); err != nil {
 		g.t.Fatal(err)
 	}
+	if err := <-done; err != nil {
+		g.t.Fatal(err)
+	}
 	if err := z.Close(); err != nil {
 		g.t.Fatal(err)
 	}
 	g.write("overlay-layers/"+id+".tar-split.gz", split.Bytes())
-	g.layers = append(g.layers, map[string]any{
-		"id": id, "parent": parent, "diff-digest": d, "diff-size": len(archive),
-		"compressed-diff-digest": digest.FromString("compressed " + d.String()), "compressed-size": 7, "compression": 2,
+	g.layers = append(g.layers, layerRecord{
+		ID: id, Parent: parent, Digest: d, Size: len(archive),
+		CompressedDigest: digest.FromString("compressed " + d.String()), CompressedSize: 7, Compression: 2,
 	})
 	g.save()
 	return id
@@ -148,9 +169,9 @@ func (g *graph) image(top string, diffIDs []digest.Digest, names ...string) stri
 	id := d.Encoded()
 	g.write("overlay-images/"+id+"/manifest", manifest)
 	g.write("overlay-images/"+id+"/="+base64.StdEncoding.EncodeToString([]byte(d.String())), config)
-	g.images = append(g.images, map[string]any{
-		"id": id, "digest": digest.FromBytes(manifest), "names": names, "layer": top,
-		"big-data-digests": map[string]any{"manifest": digest.FromBytes(manifest), d.String(): d},
+	g.images = append(g.images, imageRecord{
+		ID: id, Digest: digest.FromBytes(manifest), Names: names, Layer: top,
+		BigDataDigests: map[string]digest.Digest{"manifest": digest.FromBytes(manifest), d.String(): d},
 	})
 	g.save()
 	return id

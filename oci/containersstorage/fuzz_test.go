@@ -22,7 +22,7 @@ func FuzzTarSplit(f *testing.F) {
 	f.Add([]byte(`{"type":1,"name":"../etc/a","size":-1,"payload":null}`))
 	g := newGraph(f)
 	g.simple("localhost/a:latest")
-	g.layers[0]["diff-size"] = 1 << 20
+	g.layers[0].Size = 1 << 20
 	g.save()
 	i, err := containersstorage.Open(f.Context(), "a", containersstorage.Options{Root: g.root})
 	if err != nil {
@@ -67,7 +67,7 @@ func (oneFile) Get(string) (io.ReadCloser, error) {
 func FuzzLists(f *testing.F) {
 	g := newGraph(f)
 	archive := g.simple("localhost/a:latest")
-	for _, name := range []string{"a", "sha256:" + g.images[0]["id"].(string)} {
+	for _, name := range []string{"a", "sha256:" + g.images[0].ID} {
 		f.Add(name, read(f, g, "overlay-images/images.json"), read(f, g, "overlay-layers/layers.json"))
 	}
 	f.Add("[overlay@/nowhere]a", []byte("[{}]"), []byte(`[{"id":"../x","parent":"y"}]`))

@@ -176,12 +176,12 @@ func TestStorageThatContradictsItself(t *testing.T) {
 		"images.json is none":        {func(g *graph) { g.write("overlay-images/images.json", []byte("{")) }, containersstorage.ErrCorrupt, "images.json"},
 		"images.json is deep":        {func(g *graph) { g.write("overlay-images/images.json", bytes.Repeat([]byte("["), 100_000)) }, containersstorage.ErrCorrupt, "depth"},
 		"layers.json is none":        {func(g *graph) { g.write("overlay-layers/layers.json", []byte("7")) }, containersstorage.ErrCorrupt, "layers.json"},
-		"ID of an image leads out":   {func(g *graph) { g.images[0]["id"] = "../../etc"; g.save() }, containersstorage.ErrCorrupt, "no ID"},
-		"ID of a layer leads out":    {func(g *graph) { g.layers[0]["id"] = "../../etc"; g.save() }, containersstorage.ErrCorrupt, "no ID"},
-		"a layer is missing":         {func(g *graph) { g.images[0]["layer"] = other; g.save() }, containersstorage.ErrCorrupt, "there is no layer"},
-		"a layer is its own parent":  {func(g *graph) { g.layers[0]["parent"] = g.layers[0]["id"]; g.save() }, containersstorage.ErrCorrupt, "more than 500 layers"},
-		"no layer, but a diff id":    {func(g *graph) { g.images[0]["layer"] = ""; g.save() }, containersstorage.ErrCorrupt, "it has 0 layers"},
-		"another diff id":            {func(g *graph) { g.layers[0]["diff-digest"] = "sha256:" + other; g.save() }, containersstorage.ErrCorrupt, "the configuration says"},
+		"ID of an image leads out":   {func(g *graph) { g.images[0].ID = "../../etc"; g.save() }, containersstorage.ErrCorrupt, "no ID"},
+		"ID of a layer leads out":    {func(g *graph) { g.layers[0].ID = "../../etc"; g.save() }, containersstorage.ErrCorrupt, "no ID"},
+		"a layer is missing":         {func(g *graph) { g.images[0].Layer = other; g.save() }, containersstorage.ErrCorrupt, "there is no layer"},
+		"a layer is its own parent":  {func(g *graph) { g.layers[0].Parent = g.layers[0].ID; g.save() }, containersstorage.ErrCorrupt, "more than 500 layers"},
+		"no layer, but a diff id":    {func(g *graph) { g.images[0].Layer = ""; g.save() }, containersstorage.ErrCorrupt, "it has 0 layers"},
+		"another diff id":            {func(g *graph) { g.layers[0].Digest = digest.Digest("sha256:" + other); g.save() }, containersstorage.ErrCorrupt, "the configuration says"},
 		"the manifest is gone":       {func(g *graph) { g.remove("manifest") }, containersstorage.ErrCorrupt, "there is no manifest"},
 		"another manifest":           {func(g *graph) { g.writeDocument("manifest", []byte("{}")) }, containersstorage.ErrCorrupt, "none of the image's"},
 		"a manifest that is none":    {func(g *graph) { g.replaceManifest([]byte("{}")) }, manifest.ErrInvalid, ""},
@@ -206,7 +206,7 @@ func TestStorageThatContradictsItself(t *testing.T) {
 // document returns the path of a file of the first image whose name begins so.
 func (g *graph) document(begin string) string {
 	g.t.Helper()
-	dir := g.path("overlay-images/" + g.images[0]["id"].(string))
+	dir := g.path("overlay-images/" + g.images[0].ID)
 	list, err := os.ReadDir(dir)
 	if err != nil {
 		g.t.Fatal(err)
@@ -250,7 +250,7 @@ func (g *graph) directory(begin string) {
 func (g *graph) replaceManifest(data []byte) {
 	g.t.Helper()
 	g.writeDocument("manifest", data)
-	g.images[0]["digest"] = digest.FromBytes(data)
+	g.images[0].Digest = digest.FromBytes(data)
 	g.save()
 }
 

@@ -22,7 +22,7 @@ func TestNames(t *testing.T) {
 	} {
 		ids[names] = g.image(layer, []digest.Digest{digest.FromBytes(archive)}, strings.Fields(names)...)
 	}
-	digestOf := func(i int) string { return string(g.images[i]["digest"].(digest.Digest)) }
+	digestOf := func(i int) string { return g.images[i].Digest.String() }
 	debian12 := ids["docker.io/library/debian:12"]
 	for _, test := range []struct {
 		name string
@@ -115,12 +115,12 @@ func TestDigestOfAnIndex(t *testing.T) {
 	index := g.writeJSON("", map[string]any{
 		"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
 		"manifests": []any{map[string]any{
-			"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": g.images[0]["digest"], "size": 1,
+			"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": g.images[0].Digest, "size": 1,
 		}},
 	})
 	key := "manifest-" + digest.FromBytes(index).String()
-	g.write("overlay-images/"+g.images[0]["id"].(string)+"/="+base64.StdEncoding.EncodeToString([]byte(key)), index)
-	g.images[0]["big-data-digests"].(map[string]any)[key] = digest.FromBytes(index)
+	g.write("overlay-images/"+g.images[0].ID+"/="+base64.StdEncoding.EncodeToString([]byte(key)), index)
+	g.images[0].BigDataDigests[key] = digest.FromBytes(index)
 	g.save()
 	want, _ := open(t, g, "a").Manifest()
 	for _, name := range []string{"a@" + digest.FromBytes(index).String(), digest.FromBytes(index).String()} {

@@ -69,7 +69,7 @@ func TestLines(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			g := newGraph(t)
 			g.simple("localhost/a:latest")
-			g.layers[0]["diff-size"] = -1
+			g.layers[0].Size = -1
 			g.save()
 			l := open(t, g, "a").Layers()[0]
 			if l.Size != containersstorage.UnknownSize {

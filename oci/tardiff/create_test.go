@@ -173,7 +173,11 @@ type backwards struct{ tardiff.OldFiles }
 func (b backwards) Files() iter.Seq2[tardiff.OldFile, error] {
 	return func(yield func(tardiff.OldFile, error) bool) {
 		var list []tardiff.OldFile
-		for f := range b.OldFiles.Files() {
+		for f, err := range b.OldFiles.Files() {
+			if err != nil {
+				yield(f, err)
+				return
+			}
 			list = append(list, f)
 		}
 		for i := range list {

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -40,7 +39,7 @@ func compile(t *testing.T, version, imports, statements string) string {
 	if err := os.WriteFile(source, fmt.Appendf(nil, program, imports, version, statements), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), filepath.Join(runtime.GOROOT(), "bin", "go"), "build", "-ldflags=-s -w", "-o", binary, source)
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-o", binary, source)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
@@ -58,7 +57,11 @@ func versions(t *testing.T) (old map[string]string, fresh []byte) {
 	t.Helper()
 	old = map[string]string{"usr/bin/server": compile(t, "1.0", "", "")}
 	entries := []entry{file("usr/bin/server", compile(t, "1.1", "\t\"encoding/xml\"\n", "\t_ = xml.NewDecoder(os.Stdin).Decode(&struct{ A, B string }{})\n"))}
-	source, n := filepath.Join(runtime.GOROOT(), "src"), 0
+	root, err := exec.CommandContext(t.Context(), "go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, n := filepath.Join(strings.TrimSpace(string(root)), "src"), 0
 	for _, part := range []string{"net", "crypto", "encoding", "go", "runtime"} {
 		err := filepath.WalkDir(filepath.Join(source, part), func(path string, e fs.DirEntry, err error) error {
 			if err != nil || !e.Type().IsRegular() {
@@ -93,7 +96,7 @@ func TestDeltaOfAnUpdate(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles programs")
 	}
-	if _, err := os.Stat(filepath.Join(runtime.GOROOT(), "bin", "go")); err != nil {
+	if _, err := exec.LookPath("go"); err != nil {
 		t.Skip("no Go toolchain")
 	}
 	contents, fresh := versions(t)
