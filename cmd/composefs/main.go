@@ -10,7 +10,11 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 )
+
+// signalEcho is for how long signals are one.
+const signalEcho = time.Second
 
 func main() {
 	os.Exit(run())
@@ -19,10 +23,10 @@ func main() {
 // run is main without the exit, for tests that call the program by its names.
 func run() int {
 	tuneMemory()
-	// A second signal ends the program at once: NotifyContext is undone after the first.
+	// A further signal ends the program at once, but for the echo of the first: timeout(1) sends each to the
+	// program and to its group.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-	context.AfterFunc(ctx, stop)
+	context.AfterFunc(ctx, func() { time.AfterFunc(signalEcho, stop) })
 
 	std := streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}
 	switch filepath.Base(os.Args[0]) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -23,6 +24,15 @@ func program(t *testing.T, argv ...string) *exec.Cmd {
 }
 
 func TestInterruptLeavesNothing(t *testing.T) {
+	interruptLeavesNothing(t, 1)
+}
+
+// TestInterruptThatComesTwiceLeavesNothing is about timeout(1), and terminals and programs that both send it.
+func TestInterruptThatComesTwiceLeavesNothing(t *testing.T) {
+	interruptLeavesNothing(t, 100)
+}
+
+func interruptLeavesNothing(t *testing.T, times int) {
 	t.Chdir(t.TempDir())
 	cmd := program(t, "mkcomposefs", "--from-file", "-", "image")
 	stdin, err := cmd.StdinPipe()
@@ -39,8 +49,13 @@ func TestInterruptLeavesNothing(t *testing.T) {
 	if _, err := io.WriteString(stdin, line+strings.Repeat(" ", 1<<20)); err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
+	for range times {
+		if err := cmd.Process.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			t.Fatal(err)
+		}
+		if times > 1 {
+			time.Sleep(100 * time.Microsecond) // or they are one
+		}
 	}
 	if err := cmd.Wait(); err == nil || cmd.ProcessState.ExitCode() != exitFailed {
 		t.Errorf("the program ended with %v, %q", err, stderr.String())
