@@ -109,7 +109,10 @@ func TestSealingAgainReplacesOnlyTheSeal(t *testing.T) {
 				for k, inner := range v {
 					if _, _, _, ok := ParseKey(k); ok {
 						delete(v, k)
-					} else if walk(inner); k == "annotations" && len(inner.(map[string]any)) == 0 {
+						continue
+					}
+					walk(inner)
+					if m, ok := inner.(map[string]any); ok && k == "annotations" && len(m) == 0 {
 						delete(v, k)
 					}
 				}

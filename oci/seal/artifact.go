@@ -40,7 +40,7 @@ func Artifact(subject ocispec.Descriptor, s Seal) (manifest []byte, blobs []Blob
 		return nil, nil, fmt.Errorf("make artifact: %w", err)
 	}
 	if err := subject.Digest.Validate(); err != nil {
-		return nil, nil, fmt.Errorf("make artifact: subject: %w: %v", ErrMalformed, err)
+		return nil, nil, fmt.Errorf("make artifact: subject: %w: %w", ErrMalformed, err)
 	}
 	empty := blob(ocispec.MediaTypeEmptyJSON, []byte("{}"))
 	blobs = []Blob{{empty, []byte("{}")}}

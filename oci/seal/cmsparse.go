@@ -46,14 +46,14 @@ type elements struct {
 	err  error
 }
 
-// peek says whether the next element has this tag.
-func (e *elements) peek(class, tag int) bool {
+// peek says whether the next element is the field with this tag.
+func (e *elements) peek(tag int) bool {
 	var v asn1.RawValue
 	if e.err != nil || len(e.rest) == 0 {
 		return false
 	}
 	_, err := asn1.Unmarshal(e.rest, &v)
-	return err == nil && v.Class == class && v.Tag == tag
+	return err == nil && v.Class == tagged && v.Tag == tag
 }
 
 // next returns the next element, which must have this tag.
@@ -66,7 +66,7 @@ func (e *elements) next(what string, class, tag int) asn1.RawValue {
 	compound := tag == asn1.TagSequence || tag == asn1.TagSet
 	switch {
 	case err != nil:
-		e.err = fmt.Errorf("%w: %s: %v", ErrMalformed, what, err)
+		e.err = fmt.Errorf("%w: %s: %w", ErrMalformed, what, err)
 	case v.Class != class || v.Tag != tag:
 		e.err = fmt.Errorf("%w: %s: class %d tag %d, not %d and %d", ErrMalformed, what, v.Class, v.Tag, class, tag)
 	case class == universal && v.IsCompound != compound:
@@ -95,7 +95,7 @@ func (e *elements) decode(what string, v any) {
 	}
 	rest, err := asn1.Unmarshal(e.rest, v)
 	if err != nil {
-		e.err = fmt.Errorf("%w: %s: %v", ErrMalformed, what, err)
+		e.err = fmt.Errorf("%w: %s: %w", ErrMalformed, what, err)
 		return
 	}
 	e.rest = rest
@@ -164,7 +164,7 @@ func parseSignedData(data *elements) (*signedData, error) {
 		return nil, content.err
 	}
 	out := &signedData{}
-	if data.peek(tagged, 0) {
+	if data.peek(0) {
 		certificates := data.into("certificates", tagged, 0)
 		for certificates.err == nil && len(certificates.rest) > 0 {
 			if len(out.certificates) == maxCertificates {
@@ -176,7 +176,7 @@ func parseSignedData(data *elements) (*signedData, error) {
 			}
 			cert, err := x509.ParseCertificate(v.FullBytes)
 			if err != nil {
-				return nil, fmt.Errorf("%w: certificate %d: %v", ErrMalformed, len(out.certificates), err)
+				return nil, fmt.Errorf("%w: certificate %d: %w", ErrMalformed, len(out.certificates), err)
 			}
 			out.certificates = append(out.certificates, cert)
 		}
@@ -184,7 +184,7 @@ func parseSignedData(data *elements) (*signedData, error) {
 			return nil, certificates.err
 		}
 	}
-	if data.peek(tagged, 1) {
+	if data.peek(1) {
 		data.next("revocation lists", tagged, 1) // nobody asks for them
 	}
 	signers := data.into("signers", universal, asn1.TagSet)
@@ -243,7 +243,7 @@ func parseSigner(e *elements, of int) (*signerInfo, error) {
 			return nil, fmt.Errorf("%w: digest algorithm %v", ErrMalformed, id)
 		}
 	}
-	if e.peek(tagged, 0) {
+	if e.peek(0) {
 		// What is signed is the attributes' encoding as a SET, not as the tagged field that they are.
 		v := e.next("attributes", tagged, 0)
 		if !v.IsCompound {
@@ -255,7 +255,7 @@ func parseSigner(e *elements, of int) (*signerInfo, error) {
 	algorithm := e.into("signature algorithm", universal, asn1.TagSequence)
 	s.algorithm = algorithm.oid("signature algorithm")
 	s.signature = e.next("signature", universal, asn1.TagOctetString).Bytes
-	if e.peek(tagged, 1) {
+	if e.peek(1) {
 		e.next("unsigned attributes", tagged, 1) // as they are not signed, they say nothing
 	}
 	for _, inner := range []*elements{digest, algorithm} {

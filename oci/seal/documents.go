@@ -17,7 +17,7 @@ import (
 func Documents(alg fsverity.Algorithm, manifestDigest digest.Digest, manifest, config []byte) (Digests, error) {
 	if manifestDigest != "" {
 		if err := manifestDigest.Validate(); err != nil {
-			return Digests{}, fmt.Errorf("check manifest: %w: %v", ErrMalformed, err)
+			return Digests{}, fmt.Errorf("check manifest: %w: %w", ErrMalformed, err)
 		}
 		if manifestDigest.Algorithm().FromBytes(manifest) != manifestDigest {
 			return Digests{}, fmt.Errorf("check manifest: %w: it is not %v", ErrWrongDigest, manifestDigest)
@@ -106,14 +106,14 @@ func CheckLabel(config []byte, trees ...fsverity.Digest) error {
 	if err != nil || label.IsZero() {
 		return err
 	}
-	comparable := false
+	compared := false
 	for _, sum := range trees {
 		if sum == label {
 			return nil
 		}
-		comparable = comparable || sum.Hash() == label.Hash()
+		compared = compared || sum.Hash() == label.Hash()
 	}
-	if !comparable {
+	if !compared {
 		return fmt.Errorf("check label %s: %w: no tree's digest under %v", Label, ErrMissing, label.Hash())
 	}
 	return fmt.Errorf("check label %s: %w: no tree has %v", Label, ErrWrongDigest, label)

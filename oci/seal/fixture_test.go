@@ -38,11 +38,11 @@ func newRSA(t testing.TB, bits int) *rsa.PrivateKey {
 		}
 		return key
 	}))
-	make, ok := once.(func() *rsa.PrivateKey)
+	generate, ok := once.(func() *rsa.PrivateKey)
 	if !ok {
 		t.Fatal("not a key")
 	}
-	return make()
+	return generate()
 }
 
 func newECDSA(t testing.TB, curve elliptic.Curve) *ecdsa.PrivateKey {

@@ -54,7 +54,7 @@ func parseObject(raw []byte, fields ...string) (*object, error) {
 		t, err := dec.Token()
 		name, ok := t.(string)
 		if err != nil || !ok {
-			return nil, fmt.Errorf("%w: %v", ErrMalformed, err)
+			return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 		}
 		if seen[name] {
 			return nil, fmt.Errorf("%w: %q", ErrDuplicate, name)
@@ -67,12 +67,12 @@ func parseObject(raw []byte, fields ...string) (*object, error) {
 		}
 		var value json.RawMessage
 		if err := dec.Decode(&value); err != nil {
-			return nil, fmt.Errorf("%w: %q: %v", ErrMalformed, name, err)
+			return nil, fmt.Errorf("%w: %q: %w", ErrMalformed, name, err)
 		}
 		o.members = append(o.members, member{name, value})
 	}
 	if _, err := dec.Token(); err != nil {
-		return nil, fmt.Errorf("%w: %v", ErrMalformed, err)
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%w: more after the object", ErrMalformed)
@@ -112,7 +112,7 @@ func (o *object) decode(name string, v any) error {
 		return nil
 	}
 	if err := json.Unmarshal(raw, v); err != nil {
-		return fmt.Errorf("%w: %q: %v", ErrMalformed, name, err)
+		return fmt.Errorf("%w: %q: %w", ErrMalformed, name, err)
 	}
 	return nil
 }

@@ -50,13 +50,13 @@ func parsePrivateKey(data []byte, passphrase func() ([]byte, error)) (crypto.Sig
 		case "RSA PRIVATE KEY":
 			key, err := x509.ParsePKCS1PrivateKey(block.Bytes)
 			if err != nil {
-				return nil, fmt.Errorf("%w: %v", ErrKey, err)
+				return nil, fmt.Errorf("%w: %w", ErrKey, err)
 			}
 			return key, nil
 		case "EC PRIVATE KEY":
 			key, err := x509.ParseECPrivateKey(block.Bytes)
 			if err != nil {
-				return nil, fmt.Errorf("%w: %v", ErrKey, err)
+				return nil, fmt.Errorf("%w: %w", ErrKey, err)
 			}
 			return key, nil
 		}
@@ -66,7 +66,7 @@ func parsePrivateKey(data []byte, passphrase func() ([]byte, error)) (crypto.Sig
 func parsePKCS8(der []byte) (crypto.Signer, error) {
 	key, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %v", ErrKey, err)
+		return nil, fmt.Errorf("%w: %w", ErrKey, err)
 	}
 	signer, ok := key.(crypto.Signer)
 	if !ok {

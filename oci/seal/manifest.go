@@ -79,7 +79,7 @@ func parseDescriptor(raw json.RawMessage) (descriptor, error) {
 		return descriptor{}, err
 	}
 	if err := d.Digest.Validate(); err != nil {
-		return descriptor{}, fmt.Errorf("%w: digest %q: %v", ErrMalformed, d.Digest, err)
+		return descriptor{}, fmt.Errorf("%w: digest %q: %w", ErrMalformed, d.Digest, err)
 	}
 	if d.Size < 0 {
 		return descriptor{}, fmt.Errorf("%w: size %d", ErrMalformed, d.Size)

@@ -125,24 +125,24 @@ func decryptPKCS8(der []byte, passphrase func() ([]byte, error)) ([]byte, error)
 	}
 	key, err := pbkdf2.Key(function, string(word), derivation.Salt, derivation.Iterations, size)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %v", ErrKey, err)
+		return nil, fmt.Errorf("%w: %w", ErrKey, err)
 	}
 	block, err := aes.NewCipher(key)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %v", ErrKey, err)
+		return nil, fmt.Errorf("%w: %w", ErrKey, err)
 	}
-	clear := make([]byte, len(outer.Data))
-	cipher.NewCBCDecrypter(block, iv).CryptBlocks(clear, outer.Data)
-	pad := int(clear[len(clear)-1])
-	if pad < 1 || pad > aes.BlockSize || !bytes.Equal(clear[len(clear)-pad:], bytes.Repeat([]byte{byte(pad)}, pad)) {
+	plain := make([]byte, len(outer.Data))
+	cipher.NewCBCDecrypter(block, iv).CryptBlocks(plain, outer.Data)
+	pad := int(plain[len(plain)-1])
+	if pad < 1 || pad > aes.BlockSize || !bytes.Equal(plain[len(plain)-pad:], bytes.Repeat([]byte{byte(pad)}, pad)) {
 		return nil, ErrPassphrase
 	}
-	clear = clear[:len(clear)-pad]
+	plain = plain[:len(plain)-pad]
 	// One of 256 wrong passphrases leaves padding that looks right.
-	if err := unmarshalAll(clear, &asn1.RawValue{}); err != nil {
+	if err := unmarshalAll(plain, &asn1.RawValue{}); err != nil {
 		return nil, ErrPassphrase
 	}
-	return clear, nil
+	return plain, nil
 }
 
 func unknownEncryption(id asn1.ObjectIdentifier) error {
@@ -155,7 +155,7 @@ func unmarshalAll(der []byte, v any) error {
 		err = fmt.Errorf("%d bytes more", len(rest))
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %v", ErrKey, err)
+		return fmt.Errorf("%w: %w", ErrKey, err)
 	}
 	return nil
 }

@@ -126,7 +126,7 @@ func (s *signerInfo) verify(message []byte, cert *x509.Certificate) error {
 		signed = s.attributes
 	}
 	if err := cert.CheckSignature(algorithm, signed, s.signature); err != nil {
-		return fmt.Errorf("%w: not signed by %q: %v", ErrWrongDigest, cert.Subject, err)
+		return fmt.Errorf("%w: not signed by %q: %w", ErrWrongDigest, cert.Subject, err)
 	}
 	return nil
 }

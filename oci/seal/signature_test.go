@@ -127,10 +127,10 @@ func forge(t *testing.T, s *Signer, d fsverity.Digest) []byte {
 
 func TestImpostorsCertificateDoesNotHideThePinnedOne(t *testing.T) {
 	d := sum(t, fsverity.SHA256, "image")
-	real := newPair(t, "signer")
-	impostor := certify(t, "signer", newECDSA(t, elliptic.P256()), nil, func(c *x509.Certificate) { c.SerialNumber = real.cert.SerialNumber })
-	both := &Signer{key: real.key, chain: []*x509.Certificate{real.cert, impostor.cert}}
-	v := Verifier{Trust: NewTrust(real.cert), Now: atNow}
+	owner := newPair(t, "signer")
+	impostor := certify(t, "signer", newECDSA(t, elliptic.P256()), nil, func(c *x509.Certificate) { c.SerialNumber = owner.cert.SerialNumber })
+	both := &Signer{key: owner.key, chain: []*x509.Certificate{owner.cert, impostor.cert}}
+	v := Verifier{Trust: NewTrust(owner.cert), Now: atNow}
 	if _, err := v.Check(d, forge(t, both, d)); err != nil {
 		t.Errorf("check: %v", err)
 	}
@@ -230,8 +230,11 @@ func several(t *testing.T, signed map[*pair]fsverity.Digest, signers ...*pair) [
 		}
 		data.Certificates.Bytes = append(data.Certificates.Bytes, p.cert.Raw...)
 		data.Signers = append(data.Signers, outSigner{
-			1, issuerAndSerial{asn1.RawValue{FullBytes: p.cert.RawIssuer}, p.cert.SerialNumber},
-			digest, algorithmIdentifier{Algorithm: schemes[0].ecdsa}, signature,
+			1,
+			issuerAndSerial{asn1.RawValue{FullBytes: p.cert.RawIssuer}, p.cert.SerialNumber},
+			digest,
+			algorithmIdentifier{Algorithm: schemes[0].ecdsa},
+			signature,
 		})
 	}
 	return asn1Marshal(outMessage{oidSignedData, data}, "")
@@ -311,8 +314,12 @@ func withAttributes(t *testing.T, p pair, attributes ...[]byte) []byte {
 		Type asn1.ObjectIdentifier
 		Data data `asn1:"explicit,tag:0"`
 	}{oidSignedData, data{1, []algorithmIdentifier{digest}, outContent{oidData}, []signer{{
-		1, issuerAndSerial{asn1.RawValue{FullBytes: p.cert.RawIssuer}, p.cert.SerialNumber},
-		digest, asn1.RawValue{FullBytes: set}, algorithmIdentifier{Algorithm: schemes[0].ecdsa}, signature,
+		1,
+		issuerAndSerial{asn1.RawValue{FullBytes: p.cert.RawIssuer}, p.cert.SerialNumber},
+		digest,
+		asn1.RawValue{FullBytes: set},
+		algorithmIdentifier{Algorithm: schemes[0].ecdsa},
+		signature,
 	}}}}, "")
 }
 

@@ -51,7 +51,7 @@ func NewSigner(key crypto.Signer, chain []*x509.Certificate, opts SignerOptions)
 	}
 	for i := range chain[1:] {
 		if err := chain[i].CheckSignatureFrom(chain[i+1]); err != nil {
-			return nil, fmt.Errorf("make signer: %w: certificate of %q is not by %q, which follows it: %v", ErrKey, chain[i].Subject, chain[i+1].Subject, err)
+			return nil, fmt.Errorf("make signer: %w: certificate of %q is not by %q, which follows it: %w", ErrKey, chain[i].Subject, chain[i+1].Subject, err)
 		}
 	}
 	now := time.Now

@@ -49,7 +49,7 @@ func ParseCertificates(data []byte) ([]*x509.Certificate, error) {
 	if !bytes.Contains(data, []byte("-----BEGIN ")) {
 		cert, err := x509.ParseCertificate(data)
 		if err != nil {
-			return nil, fmt.Errorf("read certificate: %w: neither PEM nor DER: %v", ErrKey, err)
+			return nil, fmt.Errorf("read certificate: %w: neither PEM nor DER: %w", ErrKey, err)
 		}
 		return []*x509.Certificate{cert}, nil
 	}
@@ -65,7 +65,7 @@ func ParseCertificates(data []byte) ([]*x509.Certificate, error) {
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, fmt.Errorf("read certificate %d: %w: %v", len(certificates)+1, ErrKey, err)
+			return nil, fmt.Errorf("read certificate %d: %w: %w", len(certificates)+1, ErrKey, err)
 		}
 		certificates = append(certificates, cert)
 	}
@@ -103,7 +103,7 @@ func (t *Trust) check(cert *x509.Certificate, others []*x509.Certificate, now ti
 		return fmt.Errorf("%w: that of %q, who vouches for %q: %s", ErrExpired, invalid.Cert.Subject, cert.Subject, invalid.Detail)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %q: %v", ErrUntrusted, cert.Subject, err)
+		return fmt.Errorf("%w: %q: %w", ErrUntrusted, cert.Subject, err)
 	}
 	return nil
 }
