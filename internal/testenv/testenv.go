@@ -53,7 +53,7 @@ func Peer(t testing.TB, program string) string {
 		part = "fsck"
 	case "cfsctl":
 		part = "cfsctl"
-	case "podman", "skopeo", "docker-registry":
+	case "podman", "skopeo", "docker-registry", "umoci":
 		part = "containers"
 	}
 	Missing(t, part, program+" is not installed (see the Makefile's target peers)")
