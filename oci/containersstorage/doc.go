@@ -20,11 +20,13 @@
 //	  overlay-layers/layers.json      records of layers
 //	  overlay-layers/layers.lock      the same lock for layers and their files
 //	  overlay-layers/ID.tar-split.gz  one JSON object a line
-//	  overlay/ID/diff/…               the files
+//	  overlay/ID/diff/…               the files, by name
+//	  overlay/ID/composefs-data/composefs.blob
+//	                                  or a composefs image with their names, if the driver was told to
+//	                                  (use_composefs); those in diff/ are named by digest then
 //	vfs/dir/ID/…                      the same for the driver vfs, where files of lower layers lie as well
 //
-// The source of the format is github.com/containers/storage, whose drivers overlay and vfs are read. Layers that
-// its overlay driver keeps as composefs images (use_composefs) are refused.
+// The source of the format is github.com/containers/storage, whose drivers overlay and vfs are read.
 //
 // # Why not that library
 //

@@ -276,15 +276,10 @@ func TestCancelledReader(t *testing.T) {
 	}
 }
 
-func TestFormsThatAreNotRead(t *testing.T) {
+func TestLayerWithoutTarSplit(t *testing.T) {
 	g := newGraph(t)
 	g.simple("localhost/a:latest")
 	l := open(t, g, "a").Layers()[0]
-	g.write("overlay/"+l.ID+"/composefs-data/composefs.blob", nil)
-	if _, err := l.Reader(t.Context()); !errors.Is(err, containersstorage.ErrUnsupported) {
-		t.Errorf("composefs: %v", err)
-	}
-	g.must(os.RemoveAll(g.path("overlay/" + l.ID + "/composefs-data")))
 	g.must(os.Remove(g.path("overlay-layers/" + l.ID + ".tar-split.gz")))
 	if _, err := l.Reader(t.Context()); !errors.Is(err, containersstorage.ErrUnsupported) {
 		t.Errorf("no tar-split: %v", err)

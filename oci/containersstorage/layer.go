@@ -122,9 +122,6 @@ func (l *Layer) assemble(ctx context.Context) (a *assembly, err error) {
 			a.close()
 		}
 	}()
-	if _, err := l.store.root.Stat(l.store.driver + "/" + l.ID + "/composefs-data"); err == nil {
-		return a, fmt.Errorf("%w: it is kept as a composefs image", ErrUnsupported)
-	}
 	f, err := l.store.open(l.store.tarSplit(l.ID))
 	if errors.Is(err, fs.ErrNotExist) {
 		return a, fmt.Errorf("%w: it has no tar-split, without which its tar cannot be made again", ErrUnsupported)
@@ -135,8 +132,16 @@ func (l *Layer) assemble(ctx context.Context) (a *assembly, err error) {
 	if a.split, err = newSplitFile(f); err != nil {
 		return a, errors.Join(err, f.Close())
 	}
-	a.files, err = openFiles(l.store.root, l.store.diffDir(l.ID))
-	return a, hint(err)
+	if a.files, err = openFiles(l.store.root, l.store.diffDir(l.ID)); err != nil {
+		return a, hint(err)
+	}
+	switch named, err := openComposefs(l.store, l.ID, a.files); {
+	case err == nil:
+		a.files = named
+	case !errors.Is(err, fs.ErrNotExist):
+		return a, err
+	}
+	return a, nil
 }
 
 func (a *assembly) close() {
@@ -178,8 +183,11 @@ func (a *assembly) next(ctx context.Context) (Segment, error) {
 
 func (a *assembly) open(e entry) (*os.File, error) {
 	f, err := a.files.open(e.path)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("%w: %q: it is not there", ErrChanged, e.name)
+	case errors.Is(err, errNoFile):
+		return nil, fmt.Errorf("%w: %q: %w", ErrChanged, e.name, errNoFile)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open %q: %w", e.name, hint(err))
@@ -188,7 +196,7 @@ func (a *assembly) open(e entry) (*os.File, error) {
 	switch {
 	case err != nil:
 	case !info.Mode().IsRegular():
-		err = fmt.Errorf("%w: %q: it is no regular file", ErrChanged, e.name)
+		err = fmt.Errorf("%w: %q: %w", ErrChanged, e.name, errNoFile)
 	case info.Size() != e.size:
 		err = fmt.Errorf("%w: %q: it has %d bytes, and had %d", ErrChanged, e.name, info.Size(), e.size)
 	default:

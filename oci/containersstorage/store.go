@@ -207,6 +207,11 @@ func (s *store) diffDir(layer string) string {
 	return s.driver + "/" + layer + "/diff"
 }
 
+// composefsImage is where the names of a layer's files are, if the driver keeps it as composefs does.
+func (s *store) composefsImage(layer string) string {
+	return s.driver + "/" + layer + "/composefs-data/composefs.blob"
+}
+
 func (s *store) tarSplit(layer string) string {
 	return s.driver + "-layers/" + layer + ".tar-split.gz"
 }
