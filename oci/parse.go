@@ -49,6 +49,18 @@ func parseImage(raw []byte, d digest.Digest) (*Image, error) {
 	return img, nil
 }
 
+// setLayersOf reads the layers of an image of which only the config is known.
+func (i *Image) setLayersOf(raw []byte) error {
+	config, err := manifest.ParseConfig(raw)
+	if err != nil {
+		return err
+	}
+	for _, d := range config.RootFS.DiffIDs {
+		i.Layers = append(i.Layers, Layer{ocispec.Descriptor{Digest: d}, d, layerID(d)})
+	}
+	return nil
+}
+
 // setConfig reads the config, and tells the layers by what it says.
 func (i *Image) setConfig(raw []byte) error {
 	i.RawConfig = raw

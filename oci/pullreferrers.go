@@ -20,20 +20,8 @@ const maxReferrers = 32
 // findReferrers brings in the seals of an image that are artifacts, and keeps those that are here already.
 // Without any rule that needs them a source that cannot tell is no failure.
 func (p *puller) findReferrers(ctx context.Context, img *Image) error {
-	_, refs, err := readDocument(ctx, p.tx, manifestID(img.Digest), splitstream.Manifest, img.Digest)
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	if err := p.keepRefs(ctx, img); err != nil {
 		return err
-	}
-	img.noteRefs(refs)
-	if p.opts.Name != "" && !slices.Contains(img.sources, p.opts.Name) {
-		img.sources = append(img.sources, p.opts.Name)
-	}
-	for name, d := range img.referrers {
-		if err := p.tx.Use(d); errors.Is(err, ErrNotFound) {
-			delete(img.referrers, name)
-		} else if err != nil {
-			return err
-		}
 	}
 	if img.Artifact || img.Manifest.MediaType == manifest.DockerManifest && !p.opts.Rules.NeedsSeal() {
 		return nil
@@ -59,6 +47,26 @@ func (p *puller) findReferrers(ctx context.Context, img *Image) error {
 		}
 		if !stream.IsZero() {
 			img.referrers[name] = stream
+		}
+	}
+	return nil
+}
+
+// keepRefs notes what is kept with an image that is here already, and where it is pulled from now.
+func (p *puller) keepRefs(ctx context.Context, img *Image) error {
+	_, refs, err := readDocument(ctx, p.tx, manifestID(img.Digest), splitstream.Manifest, img.Digest)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	img.noteRefs(refs)
+	if p.opts.Name != "" && !slices.Contains(img.sources, p.opts.Name) {
+		img.sources = append(img.sources, p.opts.Name)
+	}
+	for name, d := range img.referrers {
+		if err := p.tx.Use(d); errors.Is(err, ErrNotFound) {
+			delete(img.referrers, name)
+		} else if err != nil {
+			return err
 		}
 	}
 	return nil

@@ -18,7 +18,7 @@ import (
 func (a *app) containerCommands() []*cobra.Command {
 	commands := []*cobra.Command{
 		a.pullCommand(), a.pushCommand(), a.copyCommand(), a.inspectCommand(), a.layersCommand(), a.untagCommand(),
-		a.sealCommand(), a.signCommand(), a.verifyCommand(),
+		a.sealCommand(), a.signCommand(), a.verifyCommand(), a.deltaCommand(),
 	}
 	for _, cmd := range commands {
 		repoFlag(cmd)

@@ -130,6 +130,8 @@ func hint(err error) string {
 		return "`composefs init` without --insecure makes one that requires it"
 	case errors.Is(err, repository.ErrCollected):
 		return "run the command again"
+	case errors.Is(err, oci.ErrNoBase):
+		return "pull the image that the delta is for first, or the new one itself"
 	case errors.Is(err, errNoContainer):
 		return "`composefs images` lists the images of a repository"
 	case errors.Is(err, transport.ErrUnauthorized):
