@@ -72,7 +72,8 @@ func (p *Prober) zstdCandidates(yield func(Recipe) bool) {
 	if err := h.Decode(p.blob[:min(len(p.blob), zstd.HeaderMaxSize)]); err != nil || h.Skippable || h.DictionaryID != 0 {
 		return
 	}
-	if h.SingleSegment && (!p.complete() || bytes.HasSuffix(p.blob, []byte(footerMagic))) {
+	// Its first frame holds the first header, and says how large it is.
+	if h.HasFCS && (!p.complete() || bytes.HasSuffix(p.blob, []byte(footerMagic))) {
 		for _, level := range zstdLevels {
 			if !yield(Recipe{Compressor: nameChunked, Level: int(level)}) {
 				return
@@ -84,8 +85,8 @@ func (p *Prober) zstdCandidates(yield func(Recipe) bool) {
 	switch {
 	case h.SingleSegment:
 		// So are blobs of one block, which have no window.
-		windows = []int{0, zstdWindow}
-	case h.WindowSize > maxWindow:
+		windows = []int{0}
+	case h.WindowSize > maxRecipeWindow:
 		return
 	case h.HasFCS:
 		base.ContentSize = int64(min(h.FrameContentSize, 1<<62))
@@ -94,19 +95,23 @@ func (p *Prober) zstdCandidates(yield func(Recipe) bool) {
 	default:
 		windows = []int{0, int(h.WindowSize)}
 	}
+	if h.SingleSegment && p.complete() {
+		// One block, of which only this level has another size with a window of its own.
+		if !yield(Recipe{Compressor: nameZstdJobs, Level: int(zstd.SpeedFastest), Window: zstdWindow, NoChecksum: base.NoChecksum}) {
+			return
+		}
+	}
 	for _, window := range windows {
 		for _, level := range zstdLevels {
 			r := base
 			r.Level, r.Window = int(level), window
-			names := []string{nameZstd}
+			r.Compressor = nameZstd
 			if window == zstdWindow {
 				// Both write the same in the beginning; the window is ours and no level's.
-				names = []string{nameZstdJobs, nameZstd}
+				r.Compressor = nameZstdJobs
 			}
-			for _, r.Compressor = range names {
-				if checkZstd(r) == nil && !yield(r) {
-					return
-				}
+			if _, err := r.find(); err == nil && !yield(r) {
+				return
 			}
 		}
 	}

@@ -71,6 +71,11 @@ func chunk(t testing.TB, plain []byte, opts ChunkedOptions) ([]byte, map[string]
 	return b.Bytes(), w.Annotations()
 }
 
+func sha256Of(b []byte) string {
+	sum := sha256.Sum256(b)
+	return digestString(sum[:])
+}
+
 func unzstd(t testing.TB, blob []byte) []byte {
 	t.Helper()
 	z, err := zstd.NewReader(nil)

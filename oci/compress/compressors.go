@@ -35,7 +35,7 @@ var compressors = map[string]compressor{
 	nameKlauspost: {checkGzip, openKlauspost},
 	namePgzip:     {checkPgzip, openPgzip},
 	nameZstd:      {checkZstd, openZstd},
-	nameZstdJobs:  {checkZstd, openZstd},
+	nameZstdJobs:  {checkZstdJobs, openZstd},
 	nameChunked:   {checkChunked, openByChunks},
 }
 
@@ -55,15 +55,9 @@ func checkGzip(r Recipe) error {
 	return nil
 }
 
-// Pgzip looks back 16 KiB into the block before, and wants blocks that are longer. A block of more than a few
-// megabytes is nobody's, and would only take memory.
-const (
-	minBlock = 32 << 10
-	maxBlock = 16 << 20
-)
-
 func checkPgzip(r Recipe) error {
-	if r.Block < minBlock || r.Block > maxBlock {
+	// Others are nobody's, and would take memory.
+	if r.Block != gzipBlock && r.Block != umociBlock {
 		return fmt.Errorf("blocks of %d bytes", r.Block)
 	}
 	return checkGzip(r)
@@ -110,7 +104,7 @@ func checkZstd(r Recipe) error {
 	if r.Level < int(zstd.SpeedFastest) || r.Level > int(zstd.SpeedBestCompression) {
 		return fmt.Errorf("%w: %d", ErrLevel, r.Level)
 	}
-	if w := r.Window; w != 0 && (w < zstd.MinWindowSize || w > maxWindow || w&(w-1) != 0) {
+	if w := r.Window; w != 0 && (w < zstd.MinWindowSize || w > maxRecipeWindow || w&(w-1) != 0) {
 		return fmt.Errorf("a window of %d bytes", w)
 	}
 	if r.ContentSize < 0 {
@@ -119,8 +113,20 @@ func checkZstd(r Recipe) error {
 	return nil
 }
 
-// maxWindow is what anyone allows who reads zstd without asking for more.
-const maxWindow = 128 << 20
+// checkZstdJobs allows no other window than ours: a piece has four times its size, and there are many in memory.
+func checkZstdJobs(r Recipe) error {
+	if r.Window != zstdWindow {
+		return fmt.Errorf("a window of %d bytes", r.Window)
+	}
+	return checkZstd(r)
+}
+
+const (
+	// maxWindow is what anyone allows who reads zstd without asking for more.
+	maxWindow = 128 << 20
+	// maxRecipeWindow is the largest that any version of the compressor has had for a level.
+	maxRecipeWindow = 32 << 20
+)
 
 func openZstd(r Recipe, w io.Writer) (io.WriteCloser, error) { return openZstdJobs(r, w, 0) }
 

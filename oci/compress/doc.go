@@ -18,6 +18,7 @@
 //	klauspost-gzip      github.com/klauspost/compress/gzip
 //	klauspost-zstd      the same module's zstd, as a stream    podman, buildah, skopeo, buildkit, containerd
 //	klauspost-zstd-jobs pieces of four windows at once         [NewZstd]
+//	zstd-chunked        see below                              [NewZstdChunked]
 //	none                plain is the blob
 //
 // What gzip(1), pigz, zlib and libzstd make cannot be made again, and neither can what another version of these
@@ -27,9 +28,25 @@
 // The name of a compressor stands for its output. It ends in a number that changes when the output of the module
 // changes (tests pin it), so that an old recipe is [ErrUnknown] instead of wrong.
 //
+// # zstd:chunked
+//
+// Such a blob is an ordinary zstd one of many frames, in which podman finds each file by a table of contents, so
+// that it need not pull those that it has:
+//
+//	┌─────────┬─────────┬─────────┬─────────┬─────────┬───┬─────────┬─────┬───────────┬────────┐
+//	│ headers │ content │ headers │ content │ content │ … │ headers │ TOC │ tar-split │ footer │
+//	│         │ a       │         │ b 0     │ b 1     │   │ end     │     │           │        │
+//	└─────────┴─────────┴─────────┴─────────┴─────────┴───┴─────────┴─────┴───────────┴────────┘
+//	  frames of zstd, whose content is the tar                        skippable frames
+//
+// The TOC is JSON, compressed with zstd: an [Entry] for each of the tar, with the digest of its content and its place in
+// the blob; content of more than 4 MiB is in several chunks. The tar-split is JSON too: all of the tar that is not
+// content. The footer, and annotations of the layer's descriptor, say where both are; an annotation has the digest of the
+// TOC, and the TOC that of the tar-split. docs/format-zstd-chunked.md has the fields.
+//
 // # Promises
 //
-// What [NewGzip] and [NewZstd] write depends on the input and the level, and neither on the number of
-// jobs nor on how the input is cut into writes. Memory is bounded: a few megabytes for each job, and at most
-// 6 MiB for a [Prober]. Blobs and recipes may be hostile.
+// What [NewGzip], [NewZstd] and [NewZstdChunked] write depends on the input and the level, and neither on the number of
+// jobs nor on how the input is cut into writes. Memory is bounded: a few megabytes for each job, and mostly 3 MiB
+// for a [Prober], at most 10. Blobs, recipes and tables of contents may be hostile.
 package compress

@@ -161,6 +161,8 @@ func (p *pieces) list(f *frame, start int64) error {
 	if !f.last {
 		return nil
 	}
+	// Podman takes the end from the last one.
+	e.EndOffset = p.offset
 	p.file[0].EndOffset, p.file[0].Digest = p.offset, f.whole
 	for i := range p.file {
 		if err := p.toc.add(&p.file[i]); err != nil {

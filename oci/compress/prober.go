@@ -1,6 +1,10 @@
 package compress
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+)
 
 // How much of a blob a Prober keeps.
 const (
@@ -12,6 +16,8 @@ const (
 	// nothing for a long time and then look all the same.
 	wantBlob     = 64 << 10
 	keepPlainMax = 4 << 20
+	// A zstd:chunked blob of ours shows nothing of a file before a piece of it is there.
+	keepChunked = pieceSize + 1<<20
 )
 
 // A Prober watches how a blob is decompressed, and finds out how it was compressed. Compressed and Plain may be
@@ -20,6 +26,7 @@ type Prober struct {
 	mu        sync.Mutex
 	blob      []byte // the beginning
 	plain     []byte // the beginning
+	chunked   bool   // the blob may be zstd:chunked
 	blobSize  int64
 	plainSize int64
 }
@@ -33,7 +40,15 @@ func (p *Prober) Compressed(b []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.blobSize += int64(len(b))
-	p.blob = append(p.blob, b[:min(len(b), keepBlob-len(p.blob))]...)
+	keep := keepBlob
+	if p.chunked {
+		keep = keepChunked
+	}
+	known := len(p.blob) >= zstd.HeaderMaxSize
+	p.blob = append(p.blob, b[:min(len(b), keep-len(p.blob))]...)
+	if !known && len(p.blob) >= zstd.HeaderMaxSize {
+		p.chunked = beginsChunked(p.blob)
+	}
 }
 
 // Plain takes the next bytes of what the blob is decompressed to. It keeps a copy.
@@ -42,7 +57,10 @@ func (p *Prober) Plain(b []byte) {
 	defer p.mu.Unlock()
 	p.plainSize += int64(len(b))
 	keep := keepPlain
-	if len(p.blob) < wantBlob {
+	switch {
+	case p.chunked:
+		keep = keepChunked
+	case len(p.blob) < wantBlob:
 		keep = keepPlainMax
 	}
 	if n := min(len(b), keep-len(p.plain)); n > 0 && p.plainSize-int64(len(b)) == int64(len(p.plain)) {
@@ -50,12 +68,17 @@ func (p *Prober) Plain(b []byte) {
 	}
 }
 
+// probing is held while candidates are tried: some want 40 MiB, and many layers may end at once.
+var probing sync.Mutex
+
 // Recipe says how the blob was compressed, as far as what was seen of it tells; false if none of the compressors
 // here makes that. Whoever makes the blob again has to check its digest. It is called once both sides have ended,
 // takes tens of milliseconds, and a few hundred in the worst case.
 func (p *Prober) Recipe() (Recipe, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	probing.Lock()
+	defer probing.Unlock()
 	for r := range p.candidates() {
 		if p.makes(r) {
 			return r, true
@@ -67,4 +90,10 @@ func (p *Prober) Recipe() (Recipe, bool) {
 // complete says whether all of the blob was kept.
 func (p *Prober) complete() bool {
 	return p.blobSize == int64(len(p.blob)) && p.plainSize == int64(len(p.plain))
+}
+
+// beginsChunked says whether a blob begins with a frame that may hold the first headers of a tar, and nothing else.
+func beginsChunked(blob []byte) bool {
+	var h zstd.Header
+	return h.Decode(blob[:zstd.HeaderMaxSize]) == nil && !h.Skippable && h.HasFCS && h.FrameContentSize < 1<<20
 }

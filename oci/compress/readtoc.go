@@ -2,6 +2,7 @@ package compress
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -30,7 +31,7 @@ type TOC struct {
 	tarSplit section
 }
 
-// ReadTOC reads the table of contents of a blob of size bytes. The annotations are the descriptor's, and the table has
+// ReadTOC reads the table of contents of a blob of size bytes, also in the form of before 2023. The annotations are the descriptor's, and the table has
 // to have the digest that they name. With nil the blob's own footer says where the table is; then it is worth as much
 // as the blob. It fails with [ErrNoTOC] and [ErrTOC].
 //
@@ -47,8 +48,8 @@ func ReadTOC(r io.ReaderAt, size int64, annotations map[string]string) (*TOC, er
 	}
 	if annotations != nil {
 		sum := sha256.Sum256(data)
-		if got, want := digestString(sum[:]), annotations[AnnotationTOCDigest]; got != want {
-			return nil, fmt.Errorf("%w: its digest is %s and not %s", ErrTOC, got, want)
+		if got := digestString(sum[:]); got != f.digest {
+			return nil, fmt.Errorf("%w: its digest is %s and not %s", ErrTOC, got, f.digest)
 		}
 	}
 	plain, err := decompressSection(data, f.toc.plain)
@@ -91,39 +92,49 @@ func findTOC(r io.ReaderAt, size int64, annotations map[string]string) (*footer,
 
 // read reads the footer of a blob.
 func (f *footer) read(r io.ReaderAt, size int64) error {
-	var b [skippableSize + footerSize]byte
-	if size < int64(len(b)) {
-		return ErrNoTOC
-	}
-	if n, err := r.ReadAt(b[:], size-int64(len(b))); n < len(b) {
+	b := make([]byte, min(size, skippableSize+footerSize))
+	if n, err := r.ReadAt(b, size-int64(len(b))); n < len(b) {
 		return fmt.Errorf("read footer: %w", err)
 	}
-	head := binary.LittleEndian.AppendUint32([]byte(skippableMagic), footerSize)
-	if string(b[:skippableSize]) != string(head) || string(b[len(b)-len(footerMagic):]) != footerMagic {
-		return ErrNoTOC
+	for _, kind := range []struct {
+		size  int
+		magic string
+	}{{footerSize, footerMagic}, {oldFooterSize, oldFooterMagic}} {
+		head := binary.LittleEndian.AppendUint32([]byte(skippableMagic), uint32(kind.size))
+		if len(b) < skippableSize+kind.size || !bytes.HasSuffix(b, []byte(kind.magic)) {
+			continue
+		}
+		in := b[len(b)-kind.size-skippableSize:]
+		if !bytes.HasPrefix(in, head) {
+			continue
+		}
+		var v [7]int64
+		for i := range (kind.size - len(kind.magic)) / 8 {
+			v[i] = int64(binary.LittleEndian.Uint64(in[skippableSize+8*i:]))
+		}
+		if v[3] != tocType {
+			return fmt.Errorf("%w: of type %d", ErrTOC, v[3])
+		}
+		f.toc, f.split = section{v[0], v[1], v[2]}, section{v[4], v[5], v[6]}
+		return nil
 	}
-	var v [7]int64
-	for i := range v {
-		v[i] = int64(binary.LittleEndian.Uint64(b[skippableSize+8*i:]))
-	}
-	if v[3] != tocType {
-		return fmt.Errorf("%w: of type %d", ErrTOC, v[3])
-	}
-	f.toc, f.split = section{v[0], v[1], v[2]}, section{v[4], v[5], v[6]}
-	return nil
+	return ErrNoTOC
 }
 
 func (f *footer) parseAnnotations(annotations map[string]string) error {
-	text, ok := annotations[AnnotationTOC]
-	if !ok {
-		return ErrNoTOC
+	name, text, ok := AnnotationTOC, annotations[AnnotationTOC], false
+	if f.digest, ok = annotations[AnnotationTOCDigest]; !ok {
+		name, text = oldAnnotationTOC, annotations[oldAnnotationTOC]
+		if f.digest, ok = annotations[oldAnnotationTOCDigest]; !ok {
+			return ErrNoTOC
+		}
 	}
 	v, err := parseNumbers(text, 4)
 	if err == nil && v[3] != tocType {
 		err = fmt.Errorf("of type %d", v[3])
 	}
 	if err != nil {
-		return fmt.Errorf("%w: annotation %s: %w", ErrTOC, AnnotationTOC, err)
+		return fmt.Errorf("%w: annotation %s: %w", ErrTOC, name, err)
 	}
 	f.toc = section{v[0], v[1], v[2]}
 	if text, ok = annotations[AnnotationTarSplit]; !ok {

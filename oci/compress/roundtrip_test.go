@@ -65,10 +65,12 @@ var encoders = map[string]func(io.Writer) (io.WriteCloser, error){
 	"zstd with a window of another version": func(w io.Writer) (io.WriteCloser, error) {
 		return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithWindowSize(16<<20))
 	},
-	"NewGzip":    func(w io.Writer) (io.WriteCloser, error) { return NewGzip(w, DefaultLevel, 0) },
-	"NewGzip 9":  func(w io.Writer) (io.WriteCloser, error) { return NewGzip(w, 9, 3) },
-	"NewZstd":    func(w io.Writer) (io.WriteCloser, error) { return NewZstd(w, DefaultLevel, 0) },
-	"NewZstd 19": func(w io.Writer) (io.WriteCloser, error) { return NewZstd(w, 19, 1) },
+	"NewZstdChunked":   func(w io.Writer) (io.WriteCloser, error) { return NewZstdChunked(w, ChunkedOptions{Level: 3}) },
+	"NewZstdChunked 9": func(w io.Writer) (io.WriteCloser, error) { return NewZstdChunked(w, ChunkedOptions{Level: 9, Jobs: 3}) },
+	"NewGzip":          func(w io.Writer) (io.WriteCloser, error) { return NewGzip(w, DefaultLevel, 0) },
+	"NewGzip 9":        func(w io.Writer) (io.WriteCloser, error) { return NewGzip(w, 9, 3) },
+	"NewZstd":          func(w io.Writer) (io.WriteCloser, error) { return NewZstd(w, DefaultLevel, 0) },
+	"NewZstd 19":       func(w io.Writer) (io.WriteCloser, error) { return NewZstd(w, 19, 1) },
 }
 
 // likely are the encoders for which a blob is made that is larger than what a Prober keeps.

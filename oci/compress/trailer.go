@@ -17,11 +17,19 @@ const (
 	AnnotationTarSplit = "io.github.containers.zstd-chunked.tarsplit-position"
 )
 
+// The names that they had until 2023, when there was no tar-split.
+const (
+	oldAnnotationTOCDigest = "io.containers.zstd-chunked.manifest-checksum"
+	oldAnnotationTOC       = "io.containers.zstd-chunked.manifest-position"
+)
+
 const (
 	skippableMagic = "\x50\x2a\x4d\x18"
 	skippableSize  = 8 // of what stands before the bytes of a skippable frame
 	footerMagic    = "GNUlInUx"
 	footerSize     = 64
+	oldFooterMagic = "GnUlInUx"
+	oldFooterSize  = 40
 	tocType        = 1 // the only one
 )
 
@@ -31,7 +39,10 @@ type section struct {
 }
 
 // footer says where the sections are.
-type footer struct{ toc, split section }
+type footer struct {
+	toc, split section
+	digest     string // of the table of contents, if an annotation says so
+}
 
 func (f *footer) bytes() []byte {
 	b := make([]byte, 0, footerSize)
