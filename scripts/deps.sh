@@ -11,16 +11,24 @@ needs='
 busybox busybox-static
 chromium chromium
 cpio cpio
+crun crun
 debugfs e2fsprogs
+docker-registry docker-registry
 fsverity fsverity
 gcc gcc
 mkfs.btrfs btrfs-progs
+mmdebstrap mmdebstrap
 modprobe kmod
 mount mount
+openssl openssl
+podman podman
 qemu-s390x-static qemu-user-static
 qemu-system-x86_64 qemu-system-x86
+runc runc
 setfacl acl
 setfattr attr
+skopeo skopeo
+umoci umoci
 xz xz-utils
 '
 to_build='' # cfsctl with cargo, see peer-cfsctl.sh

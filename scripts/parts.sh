@@ -14,9 +14,9 @@ part() {
 	shift 2
 	if "$@" >/dev/null 2>&1; then
 		can+=("$name")
-		[ -z "$verbose" ] || printf '  %-8s yes\n' "$name"
+		[ -z "$verbose" ] || printf '  %-10s yes\n' "$name"
 	else
-		[ -z "$verbose" ] || printf '  %-8s no: %s\n' "$name" "$reason"
+		[ -z "$verbose" ] || printf '  %-10s no: %s\n' "$name" "$reason"
 	fi
 }
 have() { local program; for program; do [ -x "$peers/$program" ] || command -v "$program" || return 1; done; }
@@ -31,6 +31,8 @@ part fsck 'no fsck.erofs: make peers' have fsck.erofs dump.erofs
 part fsverity 'no fsverity: make deps' have fsverity
 part vm 'no QEMU or a tool to make a guest: make deps' \
 	have qemu-system-x86_64 busybox cpio depmod modprobe xz mkfs.ext4 debugfs dpkg-deb
+part containers "no skopeo, umoci, docker-registry, podman, crun, runc or mmdebstrap: make deps" \
+	have skopeo umoci docker-registry podman crun runc mmdebstrap
 part browser 'no Chromium: make deps' have chromium
 part shared 'no shared test data beside the checkout' [ -d "$shared/testdata" ]
 [ -n "$verbose" ] || (IFS=,; echo "${can[*]}")

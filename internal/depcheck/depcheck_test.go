@@ -45,11 +45,32 @@ var rows = []row{
 	{packages: []string{"repository"}, modules: []string{"golang.org/x/time"}},
 	{packages: []string{"report"}},
 	{
+		packages: []string{"oci/manifest"},
+		modules:  []string{"github.com/opencontainers/image-spec", "github.com/opencontainers/go-digest"},
+	},
+	{
+		packages: []string{"oci/compress", "oci/transport", "oci/seal", "oci/tardiff", "oci/selinux", "oci/containersstorage"},
+		// None of them knows repositories: package oci brings them together.
+		never: []string{
+			"oci/compress repository", "oci/transport repository", "oci/seal repository", "oci/tardiff repository",
+			"oci/selinux repository", "oci/containersstorage repository",
+		},
+		modules: []string{
+			"github.com/BurntSushi/toml", "github.com/dlclark/regexp2/v2", "github.com/distribution/reference",
+			"github.com/google/go-containerregistry", "github.com/docker/cli", "github.com/docker/docker-credential-helpers",
+			"github.com/sirupsen/logrus", "github.com/klauspost/pgzip", "github.com/vbatts/tar-split",
+		},
+	},
+	{packages: []string{"oci/policy"}, never: []string{"oci/policy repository"}},
+	{packages: []string{"oci/flatten"}, never: []string{"oci/flatten repository"}},
+	{packages: []string{"oci"}, never: []string{"oci report"}},
+	{packages: []string{"internal/faultyregistry"}},
+	{
 		packages: []string{"mount"},
 		// A mount is made from open files: whoever holds a store and a tree opens them.
 		never: []string{
 			"mount tree", "mount dumpfile", "mount objects", "mount splitstream", "mount layer", "mount repository",
-			"mount report",
+			"mount report", "mount oci/...",
 		},
 	},
 	// What is shown on a terminal is the command's business, not the libraries'.
