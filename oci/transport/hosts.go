@@ -33,6 +33,9 @@ func (h *hosts) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	req = req.Clone(req.Context())
 	req.Header.Set("User-Agent", h.opts.userAgent())
+	if err := freshBody(req); err != nil {
+		return nil, err
+	}
 	return rt.RoundTrip(req)
 }
 

@@ -3,7 +3,9 @@ package transport
 import (
 	"errors"
 	"io"
+	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -60,8 +62,24 @@ type requestBody struct {
 	from   io.Reader
 	dog    *watchdog
 	idle   time.Duration
+	sent   atomic.Bool
 	once   sync.Once
 	closed chan struct{}
+}
+
+// freshBody opens the body of a request again if it was sent already: the library that renews tokens
+// sends requests a second time as they are.
+func freshBody(req *http.Request) error {
+	b, ok := req.Body.(*requestBody)
+	if !ok || !b.sent.Swap(true) {
+		return nil
+	}
+	again, err := req.GetBody()
+	if err != nil {
+		return err
+	}
+	req.Body = again
+	return freshBody(req)
 }
 
 // Read implements [io.Reader]. What makes the content may take its time, and the server too once it
