@@ -156,7 +156,7 @@ func verifyItem(computed *Digests, s *Seal, i Item, want *Requirements) Result {
 }
 
 // maxGuesses is the number of layers up to which wrong signatures are compared with all parts.
-const maxGuesses = 64
+const maxGuesses = 16
 
 // whoseInstead adds to the reason of a signature that is of another digest which part it is of, if it is of
 // one of this image.

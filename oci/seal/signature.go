@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-composefs/composefs/fsverity"
@@ -80,21 +81,24 @@ func (v *Verifier) check(message []byte, parsed *signedData) (*Identity, error) 
 	return trusted, nil
 }
 
-// find returns the certificate by which the signature is right: one that is trusted, or else one that
-// came with it; nil if there is none that the signer names.
-func (s *signerInfo) find(message []byte, lists ...[]*x509.Certificate) (*x509.Certificate, error) {
+// find returns the certificate by which the signature is right: one that is trusted, or else the first of
+// those brought along that the signer names; nil if there is none that it names.
+func (s *signerInfo) find(message []byte, trusted, brought []*x509.Certificate) (*x509.Certificate, error) {
+	candidates := slices.Clone(trusted)
+	// Of many with the same name each would take its time to compute.
+	if at := slices.IndexFunc(brought, s.names); at >= 0 {
+		candidates = append(candidates, brought[at])
+	}
 	var wrong error
-	for _, list := range lists {
-		for _, cert := range list {
-			if !s.names(cert) {
-				continue
-			}
-			err := s.verify(message, cert)
-			if err == nil {
-				return cert, nil
-			}
-			wrong = err
+	for _, cert := range candidates {
+		if !s.names(cert) {
+			continue
 		}
+		err := s.verify(message, cert)
+		if err == nil {
+			return cert, nil
+		}
+		wrong = err
 	}
 	return nil, wrong
 }

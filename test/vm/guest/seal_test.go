@@ -25,7 +25,7 @@ type certified struct {
 }
 
 // certify makes a certificate for key, by issuer or by itself.
-func certify(t *testing.T, name string, key crypto.Signer, issuer *certified) certified {
+func certify(t *testing.T, name string, key crypto.Signer, issuer *certified, change ...func(*x509.Certificate)) certified {
 	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(time.Now().UnixNano()),
@@ -35,6 +35,9 @@ func certify(t *testing.T, name string, key crypto.Signer, issuer *certified) ce
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 		BasicConstraintsValid: true,
 		IsCA:                  issuer == nil,
+	}
+	for _, f := range change {
+		f(template)
 	}
 	parent, by := template, key
 	if issuer != nil {
@@ -81,7 +84,8 @@ func TestSignaturesOfSealsAreCheckedByTheKernel(t *testing.T) {
 			root := certify(t, "root", k.make(), nil)
 			leaf := certify(t, "leaf", k.make(), &root)
 			stranger := certify(t, "stranger", k.make(), nil)
-			for _, c := range []certified{self, root} {
+			expired := certify(t, "expired", k.make(), nil, func(c *x509.Certificate) { c.NotAfter = c.NotBefore.AddDate(0, 0, 1) })
+			for _, c := range []certified{self, root, expired} {
 				signer{cert: c.cert}.trust(t)
 			}
 			for _, test := range []struct {
@@ -95,11 +99,14 @@ func TestSignaturesOfSealsAreCheckedByTheKernel(t *testing.T) {
 				{"trusted, bare", self, nil, true, true},
 				{"by a trusted authority", leaf, []*x509.Certificate{root.cert}, false, true},
 				{"by a trusted authority, bare", leaf, []*x509.Certificate{root.cert}, true, false},
+				{"expired, of which the kernel takes no notice", expired, nil, false, true},
 				{"stranger", stranger, nil, false, false},
 				{"stranger, bare", stranger, nil, true, false},
 			} {
 				for _, alg := range []fsverity.Algorithm{fsverity.SHA256, fsverity.SHA512} {
-					s, err := ociseal.NewSigner(test.by.key, append([]*x509.Certificate{test.by.cert}, test.more...), ociseal.SignerOptions{Bare: test.bare})
+					s, err := ociseal.NewSigner(test.by.key, append([]*x509.Certificate{test.by.cert}, test.more...), ociseal.SignerOptions{
+						Bare: test.bare, Now: func() time.Time { return test.by.cert.NotBefore },
+					})
 					if err != nil {
 						t.Fatal(err)
 					}
