@@ -2,6 +2,7 @@ package seal
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/asn1"
 	"errors"
 	"slices"
