@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/go-composefs/composefs/fsverity"
 	"github.com/go-composefs/composefs/oci/manifest"
@@ -26,13 +27,14 @@ func (p *puller) findReferrers(ctx context.Context, img *Image) error {
 	if img.Artifact || img.Manifest.MediaType == manifest.DockerManifest && !p.opts.Rules.NeedsSeal() {
 		return nil
 	}
-	list, err := p.from.Referrers(ctx, img.Digest, seal.ArtifactType)
+	list, err := p.from.Referrers(ctx, img.Digest, "")
 	if err != nil {
 		if ctx.Err() == nil && !p.opts.Rules.NeedsSeal() {
 			return nil
 		}
 		return fmt.Errorf("find seals: %w", err)
 	}
+	list = slices.DeleteFunc(list, func(d ocispec.Descriptor) bool { return !mayBeSeal(d) })
 	for i, d := range list {
 		name := referrerPrefix + d.Digest.String()
 		if _, here := img.referrers[name]; here {
@@ -50,6 +52,16 @@ func (p *puller) findReferrers(ctx context.Context, img *Image) error {
 		}
 	}
 	return nil
+}
+
+// mayBeSeal says whether a descriptor in a list of referrers can be that of a seal. Some registries give the media
+// type of the config where the artifact type should be.
+func mayBeSeal(d ocispec.Descriptor) bool {
+	switch d.ArtifactType {
+	case seal.ArtifactType, ocispec.MediaTypeEmptyJSON, "":
+		return true
+	}
+	return false
 }
 
 // keepRefs notes what is kept with an image that is here already, and where it is pulled from now.

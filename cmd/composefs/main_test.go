@@ -19,12 +19,13 @@ func TestMain(m *testing.M) {
 		"mkcomposefs":     main,
 		"composefs-info":  main,
 		"mount.composefs": main,
+		"ociimage":        ociimage,
 	})
 }
 
 // TestScripts runs testdata/script/*.txtar. Besides what testscript has itself, scripts can ask
-// for [root] and [mount], root that may mount in a mount namespace of its own, and find shared
-// files in $FIXTURES.
+// for [root] and [mount], root that may mount in a mount namespace of its own, find shared files in
+// $FIXTURES and a registry at $REGISTRY, and make container images with ociimage.
 func TestScripts(t *testing.T) {
 	fixtures, err := filepath.Abs("testdata")
 	if err != nil {
@@ -37,6 +38,7 @@ func TestScripts(t *testing.T) {
 				env.Setenv(name, os.Getenv(name))
 			}
 			env.Setenv("FIXTURES", fixtures)
+			startTestRegistry(env)
 			env.Setenv("COMPOSEFS_REPO", "no-repo") // never the machine's
 			env.Setenv("TZ", "America/St_Johns")    // no output depends on it
 			return nil
