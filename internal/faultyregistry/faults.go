@@ -188,3 +188,11 @@ func Answer(mediaType string, body []byte) Fault {
 func flush(w http.ResponseWriter) {
 	_ = http.NewResponseController(w).Flush() // the connection ends next
 }
+
+// Lost serves the request well, and breaks the connection instead of answering.
+func Lost() Fault {
+	return func(_ http.ResponseWriter, r *http.Request, next http.Handler) {
+		next.ServeHTTP(&recorder{header: http.Header{}}, r)
+		panic(http.ErrAbortHandler)
+	}
+}

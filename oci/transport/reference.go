@@ -70,6 +70,10 @@ func Parse(s string) (Reference, error) {
 }
 
 func parseDocker(s, rest string) (Reference, error) {
+	if manifest.CheckDigest(digest.Digest(rest)) == nil {
+		// It could be the tag of a repository called sha256, which nobody has meant yet.
+		return Reference{}, fmt.Errorf("%w %q: it is only a digest", ErrReference, s)
+	}
 	named, err := reference.ParseNormalizedNamed(rest)
 	if err != nil {
 		return Reference{}, fmt.Errorf("%w %q: %w", ErrReference, s, err)

@@ -93,8 +93,8 @@ func (d *registryDestination) finish(ctx context.Context, at *url.URL, desc ocis
 		header: http.Header{"Content-Type": {"application/octet-stream"}},
 		want:   []int{http.StatusCreated, http.StatusNoContent, http.StatusOK},
 	})
-	if errors.Is(err, ErrNotFound) {
-		// The answer to an attempt that succeeded may have been lost.
+	if status, _ := statusOf(err); status == http.StatusNotFound || status == http.StatusBadRequest {
+		// The answer to an attempt that succeeded may have been lost, and the upload is gone then.
 		if has, _ := d.HasBlob(ctx, desc); has {
 			return nil
 		}
