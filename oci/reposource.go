@@ -12,6 +12,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/go-composefs/composefs/layer"
+	"github.com/go-composefs/composefs/oci/manifest"
 	"github.com/go-composefs/composefs/oci/transport"
 	"github.com/go-composefs/composefs/repository"
 	"github.com/go-composefs/composefs/splitstream"
@@ -102,9 +103,30 @@ func (s *repositorySource) BlobFrom(ctx context.Context, desc ocispec.Descriptor
 // Reject knows nobody else to ask.
 func (s *repositorySource) Reject(digest.Digest) bool { return false }
 
-// Referrers returns nothing: what was pulled with an image is not told from what was not.
-func (s *repositorySource) Referrers(context.Context, digest.Digest, string) ([]ocispec.Descriptor, error) {
-	return nil, nil
+// Referrers returns the manifests about an image that are kept with it.
+func (s *repositorySource) Referrers(ctx context.Context, subject digest.Digest, artifactType string) ([]ocispec.Descriptor, error) {
+	img, err := load(ctx, repositoryStreams{s.r}, manifestID(subject))
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var list []ocispec.Descriptor
+	for _, d := range img.Referrers() {
+		m, err := s.read(ctx, d)
+		if err != nil {
+			return nil, err
+		}
+		desc, err := manifest.Referrer(m.Raw)
+		if err != nil {
+			return nil, err
+		}
+		if artifactType == "" || desc.ArtifactType == artifactType {
+			list = append(list, desc)
+		}
+	}
+	return list, nil
 }
 
 // Tags returns the tags of the repository.

@@ -44,7 +44,15 @@ var documentedShapes = map[string]any{
 	"localize": repository.Localized{},
 	"streams":  streamJSON{},
 	"doctor":   doctorJSON{},
-	"version":  versionJSON{},
+
+	"pull, copy": pulledJSON{},
+	"push":       pushedJSON{},
+	"inspect":    inspectJSON{},
+	"layers":     layerJSON{},
+	"seal, sign": sealedJSON{},
+	"verify":     verifiedJSON{},
+	"delta":      deltaJSON{},
+	"version":    versionJSON{},
 }
 
 // marshalers are values with every key of the types that write their JSON themselves.
