@@ -23,7 +23,8 @@ type VerifyOptions struct {
 	// Data also reads all layers: that they are the tars of the config, and that the composefs images are
 	// what is made of them.
 	Data bool
-	// Trust is for looking at signatures that no rule asks for; nil leaves them unchecked.
+	// Trust has the certificates by whose owners the image must be signed: its config and tree, and its
+	// manifest where a seal can have that. Nil leaves signatures to the rules.
 	Trust *seal.Trust
 }
 
@@ -58,8 +59,11 @@ func Verify(ctx context.Context, r *repository.Repository, img *Image, opts Veri
 	if err != nil {
 		return v, err
 	}
-	errs := v.readSeals(e, opts.Trust)
-	if err := v.keepRules(e, opts.Rules); err != nil {
+	v.readSeals(e, opts.Trust)
+	errs := []error{v.keepRules(e, opts.Rules)}
+	if opts.Trust != nil {
+		signed := policy.Rule{Action: policy.Signature, Trust: opts.Trust}
+		_, err := signed.Check(e)
 		errs = append(errs, err)
 	}
 	return v, errors.Join(errs...)
@@ -106,11 +110,10 @@ func (v *Verified) compareImages(ctx context.Context, where evidenceOptions) err
 	return err
 }
 
-// readSeals looks at all seals, and returns what is wrong with those in the image itself: of others anybody
-// can add some.
-func (v *Verified) readSeals(e policy.Evidence, trust *seal.Trust) []error {
-	var errs []error
-	for i, s := range slices.Concat(e.Inline, e.Artifacts) {
+// readSeals looks at all seals. Those in the image itself must be true, by every rule; of others anybody can
+// add some.
+func (v *Verified) readSeals(e policy.Evidence, trust *seal.Trust) {
+	for _, s := range slices.Concat(e.Inline, e.Artifacts) {
 		for _, computed := range e.Computed {
 			if computed.Algorithm != s.Digests.Algorithm {
 				continue
@@ -119,14 +122,9 @@ func (v *Verified) readSeals(e policy.Evidence, trust *seal.Trust) []error {
 			if trust != nil {
 				want.Verifier = &seal.Verifier{Trust: trust, Now: e.Now}
 			}
-			report := seal.Verify(computed, s, want)
-			v.Seals = append(v.Seals, report)
-			if i < len(e.Inline) && !report.OK {
-				errs = append(errs, report.Err())
-			}
+			v.Seals = append(v.Seals, seal.Verify(computed, s, want))
 		}
 	}
-	return errs
 }
 
 // keepRules returns nil if one of the sets of rules is kept.

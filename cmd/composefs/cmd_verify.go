@@ -21,8 +21,8 @@ const verifyLong = `verify says whether a container image of the repository is w
   that the image is what its seals say, and the signatures in them are of its digests;
   that it passes the policy for where it was pulled from.
 
---cert names certificates of signers or of authorities: one of the seals must then be signed by somebody whom they
-vouch for. If anything is not as it should be, verify says why and ends with exit code 3.`
+--cert names certificates of signers or of authorities: the image's config and tree, and its manifest where a seal can
+have that, must then be signed by somebody whom they vouch for. If anything is not as it should be, verify says why and ends with exit code 3.`
 
 // verifyCommand is one command line of verify.
 type verifyCommand struct {
@@ -86,14 +86,6 @@ func (a *app) runVerify(cmd *cobra.Command, c *verifyCommand, name string) error
 		return err
 	}
 	v, err := oci.Verify(cmd.Context(), r, img, opts)
-	if err == nil && opts.Trust != nil && !signedByTrusted(v) {
-		err = fmt.Errorf("%w: no seal is signed by whom the certificates vouch for", policy.ErrRefused)
-		for _, report := range v.Seals {
-			if report.Err() != nil {
-				err = fmt.Errorf("%w: %w", policy.ErrRefused, report.Err())
-			}
-		}
-	}
 	if err != nil && cmd.Context().Err() != nil {
 		return err
 	}
@@ -132,21 +124,6 @@ func (c *verifyCommand) trust() (*seal.Trust, error) {
 	return trust, nil
 }
 
-// signedByTrusted says whether a seal is good, and signed as far as anything that decides what the tree is.
-func signedByTrusted(v *oci.Verified) bool {
-	for _, report := range v.Seals {
-		if !report.OK {
-			continue
-		}
-		for _, part := range report.Parts {
-			if part.Part == seal.Merged && part.Signature == seal.Good {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 func (a *app) printVerified(v *oci.Verified) error {
 	paint := a.painter(a.out)
 	return a.result(func(w *bufio.Writer) error {
@@ -163,6 +140,9 @@ func (a *app) printVerified(v *oci.Verified) error {
 		for _, verdict := range v.Verdicts {
 			if verdict.File == "" {
 				continue
+			}
+			if verdict.Seal != nil && len(verdict.Signers) > 0 {
+				printSeal(w, paint, verdict.Seal)
 			}
 			text := paint(green, "kept")
 			if !verdict.OK {

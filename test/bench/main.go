@@ -41,7 +41,7 @@ type bench struct {
 
 func main() {
 	b := bench{}
-	var doc, hashDir, rows string
+	var doc, hashDir, compressDir, rows string
 	var cpus int
 	flag.StringVar(&b.peers, "peers", "build/peers", "`directory` of the peers, see scripts/peers.sh")
 	flag.StringVar(&b.bin, "bin", "bin", "`directory` of our programs")
@@ -49,8 +49,9 @@ func main() {
 	flag.StringVar(&doc, "doc", "", "Markdown `file` in which the table is replaced")
 	flag.IntVar(&cpus, "cpus", 2, "`number` of CPUs to run on")
 	flag.BoolVar(&b.quick, "quick", false, "small inputs and few runs: compares outputs, measures nothing worth noting")
-	flag.StringVar(&rows, "rows", "", "`pattern` of rows to run: start, mount, read, dump, million, full, fresh, import, scrub, collect")
+	flag.StringVar(&rows, "rows", "", "`pattern` of rows to run: start, mount, read, dump, million, full, fresh, import, scrub, collect, container")
 	flag.StringVar(&hashDir, "hash-alone", "", "only read and hash the files of a `directory` (the harness calls itself so)")
+	flag.StringVar(&compressDir, "compress-alone", "", "only compress the layers of an image in a `repository` (the harness calls itself so)")
 	flag.Parse()
 
 	var err error
@@ -63,6 +64,8 @@ func main() {
 		err = errors.New("a document gets all rows, in full: no -quick and no -rows with -doc")
 	case hashDir != "":
 		err = hashAlone(hashDir)
+	case compressDir != "":
+		err = compressAlone(compressDir)
 	default:
 		err = b.main(doc, cpus)
 	}
@@ -112,6 +115,7 @@ func (b *bench) main(doc string, cpus int) error {
 		{"import", b.imports},
 		{"scrub", b.scrub},
 		{"collect", b.collection},
+		{"container", b.containers},
 	} {
 		if !b.rows.MatchString(row.name) {
 			continue
