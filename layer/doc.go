@@ -16,6 +16,12 @@
 // splitstream; everything else is inline there. composefs-rs 0.9 has the same limit, and refuses a
 // splitstream that has another one.
 //
+// # Layers of container images
+//
+// A layer is a tar that is put on top of others: it may remove what they have, and link to it, so that
+// a tree of its own is not what it means. [Read] takes it apart without one (Options.NoTree), and [Entries] tells
+// later from the splitstream what it has, without the objects. Package oci/flatten makes a tree of several.
+//
 // # Promises
 //
 // The tree is what a scan of the directory would find that tar(1) makes of the archive as root, with
@@ -25,6 +31,6 @@
 // names of whiteouts mean nothing here.
 //
 // Input may be hostile: nothing leads out of the tree, neither ".." nor a link; memory grows with the
-// number of entries, which is limited, and not with their sizes; errors name the entry and where it
-// is in the archive.
+// number of entries, which is limited, and not with their sizes, and without a tree with neither; errors name
+// the entry and where it is in the archive.
 package layer

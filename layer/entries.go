@@ -55,7 +55,7 @@ func Entries(ctx context.Context, s *splitstream.Reader, opts EntriesOptions) it
 		j.tar = tar.NewReader(j.source)
 		for {
 			e, err := j.next()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return
 			}
 			if !yield(e, err) || err != nil {

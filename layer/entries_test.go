@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -138,25 +139,30 @@ func TestRefusalsWithoutATree(t *testing.T) {
 		text    string
 	}{
 		"long name": {
-			makeTar(t, file(strings.Repeat("n/", 2500)+"f", "")), layer.Options{},
+			makeTar(t, file(strings.Repeat("n/", 2500)+"f", "")),
+			layer.Options{},
 			layer.ErrEntry, "",
 		},
 		"long link": {makeTar(t, symlink("a", strings.Repeat("n", 5000))), layer.Options{}, layer.ErrEntry, ""},
 		"many":      {makeTar(t, file("a", ""), file("b", "")), layer.Options{MaxEntries: 1}, layer.ErrLimit, ""},
 		"large": {
-			small, layer.Options{MaxSize: int64(len(small)) - 1},
+			small,
+			layer.Options{MaxSize: int64(len(small)) - 1},
 			layer.ErrLimit, fmt.Sprintf("entry at byte 5632: tar beyond the limits: a tar of more than %d bytes", len(small)-1),
 		},
 		"large file": {
-			small, layer.Options{MaxSize: 1024},
+			small,
+			layer.Options{MaxSize: 1024},
 			layer.ErrLimit, `entry "a" at byte 0: tar beyond the limits: a tar of more than 1024 bytes`,
 		},
 		"compressed bomb": {
-			compressed(t, make([]byte, 10<<20))["zstd"], layer.Options{MaxSize: 1 << 20},
+			compressed(t, make([]byte, 10<<20))["zstd"],
+			layer.Options{MaxSize: 1 << 20},
 			layer.ErrLimit, "",
 		},
 		"headers without end": {
-			bytes.Repeat(extended, 100), layer.Options{},
+			bytes.Repeat(extended, 100),
+			layer.Options{},
 			layer.ErrLimit, "entry at byte 0: tar beyond the limits: headers of more than 8388608 bytes",
 		},
 		"compressed": {compressed(t, small)["gzip"], layer.Options{Plain: true}, layer.ErrFormat, ""},
@@ -250,7 +256,10 @@ func TestStreamsThatAreNoTarOfObjects(t *testing.T) {
 func TestEntriesEnd(t *testing.T) {
 	store := &memory{}
 	s := splitTar(t, makeTar(t, someFiles()...), store)
-	for range layer.Entries(t.Context(), s, layer.EntriesOptions{}) {
+	for _, err := range layer.Entries(t.Context(), s, layer.EntriesOptions{}) {
+		if err != nil {
+			t.Error(err)
+		}
 		break
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -264,5 +273,68 @@ func TestEntriesEnd(t *testing.T) {
 	}
 	if n != 2 {
 		t.Errorf("%d entries", n)
+	}
+}
+
+// lastFile takes the measure of the heap when the last of a number of files is there.
+type lastFile struct {
+	left int
+	heap uint64
+}
+
+func (l *lastFile) Add(files int, _ int64) {
+	if l.left -= files; l.left == 0 {
+		l.heap = heap()
+	}
+}
+
+func heap() uint64 {
+	var stats runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&stats)
+	return stats.HeapAlloc
+}
+
+func TestMemoryDoesNotGrowWithEntries(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a second")
+	}
+	const files = 60_000
+	r, pipe := io.Pipe()
+	go func() {
+		w := tar.NewWriter(pipe)
+		for i := range files {
+			if err := w.WriteHeader(&tar.Header{Name: fmt.Sprintf("%d/%d", i%100, i), Typeflag: tar.TypeReg, Uname: "somebody"}); err != nil {
+				pipe.CloseWithError(err)
+				return
+			}
+		}
+		pipe.CloseWithError(w.Close())
+	}()
+	w := splitstream.NewWriter(splitstream.WriterOptions{ContentType: splitstream.Layer})
+	defer w.Close()
+	before, last := heap(), &lastFile{left: files}
+	_, err := layer.Read(t.Context(), r, layer.Options{Store: &memory{}, Stream: w, NoTree: true, Progress: last})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A tree would have at least 200 bytes for each.
+	if grown := int64(last.heap) - int64(before); last.heap == 0 || grown > files*100 {
+		t.Errorf("splitting %d files took %d bytes", files, grown)
+	}
+	var file bytes.Buffer
+	if _, err := w.Finish(&file); err != nil {
+		t.Fatal(err)
+	}
+	s := openStream(t, file.Bytes())
+	before, last = heap(), &lastFile{left: files}
+	for _, err := range layer.Entries(t.Context(), s, layer.EntriesOptions{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		last.Add(1, 0)
+	}
+	if grown := int64(last.heap) - int64(before); last.heap == 0 || grown > files*100 {
+		t.Errorf("listing %d files took %d bytes", files, grown)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -129,7 +130,7 @@ func policyOf(rnd *rand.Rand, root *tree.Inode) map[string]string {
 	subs := func() string {
 		var b strings.Builder
 		for range rnd.IntN(5) {
-			if from, to := anyPath(), anyPath(); !strings.ContainsAny(from+to, " \xff") {
+			if from, to := anyPath(), anyPath(); utf8.ValidString(from+to) && !strings.Contains(from+to, " ") {
 				fmt.Fprintf(&b, "%s %s\n", from, to)
 			}
 		}

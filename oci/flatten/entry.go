@@ -116,7 +116,7 @@ func (f *Flattener) target(name string) (*tree.Inode, error) {
 // its own, not even the directory, unless it has to stand in the tree of a single layer.
 func (f *Flattener) whiteout(parents []string, name string) error {
 	opaque := whiteoutPrefix+name == opaqueName
-	if !opaque && tree.CheckName(name) != nil {
+	if possible := tree.CheckName(name) == nil; !opaque && !possible {
 		return nil // it is nobody's name
 	}
 	dir, err := f.directory(parents, f.single)

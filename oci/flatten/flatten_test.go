@@ -136,7 +136,8 @@ func TestRefusals(t *testing.T) {
 		text   string
 	}{
 		"upwards": {
-			layers{{}, {file("a/../../b", "x")}}, layer.ErrEntry,
+			layers{{}, {file("a/../../b", "x")}},
+			layer.ErrEntry,
 			`layer 2: entry "a/../../b" at byte 0: bad entry of a tar: "a/../../b" leads out of the tree`,
 		},
 		"a parent is a file":         {layers{{file("a", "x")}, {file("a/b", "x")}}, layer.ErrEntry, ""},

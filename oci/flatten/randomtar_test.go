@@ -26,9 +26,9 @@ type generator struct {
 func pick[T any](g *generator, of ...T) T { return of[g.IntN(len(of))] }
 
 // randomImage returns the layers of an image.
-func randomImage(t testing.TB, seed uint64, real bool) [][]byte {
+func randomImage(t testing.TB, seed uint64, realistic bool) [][]byte {
 	t.Helper()
-	g := &generator{real: real, Rand: rand.New(rand.NewPCG(seed, 7)), dirs: []string{""}}
+	g := &generator{real: realistic, Rand: rand.New(rand.NewPCG(seed, 7)), dirs: []string{""}}
 	var tars [][]byte
 	for i := range 1 + g.IntN(5) {
 		g.layer, g.fresh = nil, nil
@@ -189,7 +189,7 @@ func (g *generator) add(name string, h tar.Header, content string) {
 	case 1:
 		h.Format = tar.FormatGNU
 		if !g.real {
-			h.Uid += pick(g, 0, 0, 0, 1<<32)
+			h.Uid += int(pick[int64](g, 0, 0, 0, 1<<32))
 		}
 	}
 	if name := h.Name + h.Linkname; h.Format == tar.FormatPAX && strings.ContainsRune(name, 0xff) {
@@ -213,7 +213,7 @@ func (g *generator) xattr() string {
 
 func (g *generator) owner() int {
 	if g.real {
-		return pick(g, 0, 0, 1000, 65535, 65536, 1<<31)
+		return int(pick[int64](g, 0, 0, 1000, 65535, 65536, 1<<31))
 	}
-	return pick(g, 0, 0, 0, 1000, 65534, 65535, 65536, 1<<21+1, 1<<31, 1<<32-1)
+	return int(pick[int64](g, 0, 0, 0, 1000, 65534, 65535, 65536, 1<<21+1, 1<<31, 1<<32-1))
 }

@@ -85,6 +85,7 @@ func (a *automaton) follow(threads []int32, from int32, begin bool) []int32 {
 			}
 		case opRead, opEnd:
 			threads = append(threads, pc)
+		default: // opFail; opMatch comes after opEnd
 		}
 	}
 	return threads
@@ -176,6 +177,7 @@ func (a *automaton) matchAtEnd(from int32) int32 {
 			a.stack = append(a.stack, in.out, in.arg)
 		case opMatch:
 			return in.spec
+		default: // nothing is left to be read
 		}
 	}
 	return noSpec

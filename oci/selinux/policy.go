@@ -133,7 +133,7 @@ func (p *Policy) addSpec(fields []string) error {
 	return nil
 }
 
-// expression returns that for a path, without a slash for the root's children, and the letter of a type.
+// expression returns the one for a path that the letter of a type follows, both of bytes as latin1 has them.
 func (s *spec) expression() string {
 	kind := "."
 	if s.kind != 0 {

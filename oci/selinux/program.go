@@ -27,6 +27,8 @@ type byteSet [4]uint64
 
 func (s *byteSet) has(b byte) bool { return s[b/64]>>(b%64)&1 != 0 }
 
+func (s *byteSet) add(b byte) { s[b/64] |= 1 << (b % 64) }
+
 // inst is one of syntax.Inst, with all numbers those of the whole program.
 type inst struct {
 	op   instOp
@@ -100,21 +102,30 @@ func (p *program) translate(from *syntax.Inst, base int32) (inst, bool) {
 			return in, false
 		}
 	default:
-		var set byteSet
-		for b := range 256 {
-			if from.MatchRune(rune(b)) {
-				set[b/64] |= 1 << (b % 64)
-			}
-		}
-		n, ok := p.known[set]
-		if !ok {
-			n = int32(len(p.sets))
-			p.sets = append(p.sets, set)
-			p.known[set] = n
-		}
-		in.op, in.arg = opRead, n
+		in.op, in.arg = opRead, p.set(from)
 	}
 	return in, true
+}
+
+// set returns the number of the set of bytes that an instruction reads.
+func (p *program) set(from *syntax.Inst) int32 {
+	var set byteSet
+	if from.Op == syntax.InstRune1 && from.Rune[0] < 256 { // nearly all are
+		set.add(byte(from.Rune[0]))
+	} else {
+		for b := range 256 {
+			if from.MatchRune(rune(b)) {
+				set.add(byte(b))
+			}
+		}
+	}
+	n, ok := p.known[set]
+	if !ok {
+		n = int32(len(p.sets))
+		p.sets = append(p.sets, set)
+		p.known[set] = n
+	}
+	return n
 }
 
 // finish finds the classes when all expressions are there.

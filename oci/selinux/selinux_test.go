@@ -114,6 +114,9 @@ func TestBadPolicies(t *testing.T) {
 		"looking around": {Source{FileContexts: strings.Repeat("(?=a)b c\n", maxSlow+1)}, ErrLimit, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if testing.Short() && (name == "repetitions" || name == "many") {
+				t.Skip("takes a second")
+			}
 			_, err := New(test.source)
 			if !errors.Is(err, test.want) || test.text != "" && err.Error() != test.text {
 				t.Errorf("error %v", err)
@@ -290,12 +293,12 @@ func TestRelabelGivesUp(t *testing.T) {
 // The automaton forgets, and goes on with the same results.
 func TestAutomatonForgets(t *testing.T) {
 	var specs bytes.Buffer
-	for i := range 200 {
+	for i := range 60 {
 		fmt.Fprintf(&specs, "/.*%d.*x.?.?.? label%d\n", i, i)
 	}
 	p := mustPolicy(t, Source{FileContexts: specs.String()})
 	files := map[string]*tree.Inode{}
-	for i := range 3000 {
+	for i := range 500 {
 		files[fmt.Sprintf("%d/%d%d%d", i%7, i*i, i, i%13)] = file("")
 		files[fmt.Sprintf("%d/%d%dx%d", i%7, i*i, i, i%13)] = file("")
 	}
