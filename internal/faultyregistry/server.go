@@ -1,8 +1,6 @@
 package faultyregistry
 
 import (
-	"io"
-	"log"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -66,8 +64,6 @@ func NewTLS(next http.Handler) *Server {
 func unstarted(next http.Handler) *Server {
 	s := &Server{next: next}
 	s.Server = httptest.NewUnstartedServer(s)
-	// Connections are broken on purpose.
-	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	return s
 }
 

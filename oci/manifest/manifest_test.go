@@ -164,9 +164,9 @@ func TestSelectTakesTheBestThatRuns(t *testing.T) {
 		var x ocispec.Index
 		for n, s := range platforms {
 			d := ocispec.Descriptor{Size: int64(n), Digest: emptyDigest}
-			switch {
-			case s == "-":
-			case s == "attestation":
+			switch s {
+			case "-":
+			case "attestation":
 				d.Platform = &ocispec.Platform{OS: "unknown", Architecture: "unknown"}
 				d.Annotations = map[string]string{attestation: "attestation-manifest"}
 			default:

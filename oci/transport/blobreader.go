@@ -80,9 +80,11 @@ func (b *blobReader) read(p []byte) (int, error) {
 			}
 		}
 		n, err := b.body.Read(p)
-		skipped := min(b.skip, int64(n))
-		b.skip -= skipped
-		n = copy(p, p[skipped:n])
+		if b.skip > 0 {
+			skipped := min(b.skip, int64(n))
+			b.skip -= skipped
+			n = copy(p, p[skipped:n])
+		}
 		b.offset += int64(n)
 		switch {
 		case b.desc.Size >= 0 && b.offset > b.desc.Size:

@@ -58,7 +58,7 @@ func openDockerArchiveSource(ctx context.Context, ref Reference, opts Options) (
 }
 
 func (s *dockerArchiveSource) load(ctx context.Context) error {
-	raw, err := readAll(s.tar, dockerArchiveIndex, manifest.MaxSize)
+	raw, err := readDocument(s.tar, dockerArchiveIndex)
 	if err != nil {
 		return fmt.Errorf("it is no docker-archive: %w", err)
 	}
@@ -118,7 +118,7 @@ func (s *dockerArchiveSource) names() string {
 
 // synthesize makes the manifest of an image.
 func (s *dockerArchiveSource) synthesize(ctx context.Context, image dockerArchiveImage) error {
-	rawConfig, err := readAll(s.tar, image.Config, manifest.MaxSize)
+	rawConfig, err := readDocument(s.tar, image.Config)
 	if err != nil {
 		return fmt.Errorf("configuration: %w", err)
 	}

@@ -83,11 +83,11 @@ func (e *endpoint) fallBack(ctx context.Context, err error) bool {
 		return false
 	}
 	var op *net.OpError
-	if !errors.Is(err, http.ErrSchemeMismatch) && !(errors.As(err, &op) && op.Op == "dial") {
-		return false
+	if errors.Is(err, http.ErrSchemeMismatch) || errors.As(err, &op) && op.Op == "dial" {
+		e.plain.Store(true)
+		return true
 	}
-	e.plain.Store(true)
-	return true
+	return false
 }
 
 // sameHost resolves an address that the registry gave, such as where an upload goes on, and refuses one on

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -349,7 +350,7 @@ func link(kind byte, name, to string) entry {
 
 func TestLegacyDockerArchive(t *testing.T) {
 	i := makeImage(t, 3, 1000)
-	json := fmt.Sprintf(`[{"Config":"abc.json","RepoTags":["x:v1","x:v2"],"Layers":["one/layer.tar","two/layer.tar"]}]`)
+	json := `[{"Config":"abc.json","RepoTags":["x:v1","x:v2"],"Layers":["one/layer.tar","two/layer.tar"]}]`
 	path := writeTar(t, entry{tar.Header{Name: "one/", Typeflag: tar.TypeDir, Mode: 0o755}, ""},
 		file("one/VERSION", "1.0"), file("one/json", "{}"), link(tar.TypeSymlink, "one/layer.tar", "../three/layer.tar"),
 		file("abc.json", string(i.config)), file("./three/layer.tar", string(i.tars[0])), file("four", string(i.tars[1])),
@@ -524,4 +525,78 @@ func TestHostileLayoutsAreRefused(t *testing.T) {
 	if _, err := openSource(t, "oci:"+dir, Options{}).Manifest(t.Context(), ""); !errors.Is(err, ErrDigest) {
 		t.Errorf("a changed manifest: %v", err)
 	}
+}
+
+func TestSparseFilesInArchivesAreRefused(t *testing.T) {
+	program, err := exec.LookPath("tar")
+	if err != nil {
+		t.Skip("there is no tar here")
+	}
+	for _, format := range []string{"pax", "gnu"} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "manifest.json")
+		if err := os.WriteFile(path, []byte("[]"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(path, 3<<20); err != nil {
+			t.Fatal(err)
+		}
+		archive := filepath.Join(dir, "x.tar")
+		if out, err := exec.Command(program, "--sparse", "--format="+format, "-C", dir, "-cf", archive, "manifest.json").CombinedOutput(); err != nil {
+			t.Skipf("this tar makes no sparse files: %v %s", err, out)
+		}
+		if _, err := OpenSource(t.Context(), parse(t, "docker-archive:"+archive), Options{}); !errors.Is(err, ErrUnsupported) {
+			t.Errorf("%s: %v", format, err)
+		}
+	}
+}
+
+// FuzzArchive opens hostile archives of both kinds and reads what they claim to have.
+func FuzzArchive(f *testing.F) {
+	config := `{"rootfs":{"type":"layers","diff_ids":["` + someDigest + `"]}}`
+	add := func(entries ...entry) {
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		for _, e := range entries {
+			e.header.Size = int64(len(e.data))
+			if err := w.WriteHeader(&e.header); err != nil {
+				f.Fatal(err)
+			}
+			if _, err := io.WriteString(w, e.data); err != nil {
+				f.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b.Bytes())
+	}
+	add(file("c", config), file("real", ""), link(tar.TypeSymlink, "l", "real"), file("manifest.json", `[{"Config":"c","Layers":["l"]}]`))
+	raw := `{"schemaVersion":2,"config":{"digest":"` + someDigest + `","size":0},"layers":[]}`
+	add(file("oci-layout", `{"imageLayoutVersion":"1.0.0"}`), file("blobs/sha256/"+digest.FromString(raw).Encoded(), raw),
+		file("index.json", `{"schemaVersion":2,"manifests":[{"digest":"`+digest.FromString(raw).String()+`","size":7}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		path := filepath.Join(t.TempDir(), "x.tar")
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, transport := range []string{"docker-archive:", "oci-archive:"} {
+			s, err := OpenSource(t.Context(), parse(t, transport+path), Options{TempDir: filepath.Dir(path)})
+			if err != nil {
+				continue
+			}
+			if m, err := s.Manifest(t.Context(), ""); err == nil {
+				parsed, err := manifest.ParseManifest(m.Raw)
+				for _, layer := range parsed.Layers {
+					got, readErr := readBlob(t, s, layer)
+					if err == nil && readErr == nil && int64(len(got)) != layer.Size {
+						t.Errorf("%d bytes of %d", len(got), layer.Size)
+					}
+				}
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 }

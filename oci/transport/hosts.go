@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"fmt"
 	"net"
 	"net/http"
 	"sync"
@@ -51,7 +50,7 @@ func (h *hosts) transport(host string) (http.RoundTripper, error) {
 	insecure := h.insecure[host] || h.opts.InsecureSkipVerify != nil && h.opts.InsecureSkipVerify(host)
 	tlsConfig, err := tlsFor(host, h.opts.CertDir, insecure)
 	if err != nil {
-		return nil, &permanentError{fmt.Errorf("set up TLS for %s: %w", host, err)}
+		return nil, notSetUp("set up TLS for "+host, err)
 	}
 	t := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,

@@ -97,6 +97,18 @@ type permanentError struct{ err error }
 func (e *permanentError) Error() string { return e.err.Error() }
 func (e *permanentError) Unwrap() error { return e.err }
 
+// notSetUp reports settings of this machine that keep a request from being sent. It hides what they lack: a
+// file of certificates that is not there must not look like an image that is not there.
+func notSetUp(what string, err error) error {
+	return &permanentError{fmt.Errorf("%s: %s", what, err)} //nolint:errorlint // see above
+}
+
+// isMissing says whether a registry answered that it does not have something.
+func isMissing(err error) bool {
+	status, ok := statusOf(err)
+	return ok && status == http.StatusNotFound
+}
+
 // mayPass says whether what failed can succeed at the next attempt.
 func mayPass(ctx context.Context, err error) bool {
 	if err == nil || ctx.Err() != nil {

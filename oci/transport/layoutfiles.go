@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+
+	"github.com/go-composefs/composefs/oci/manifest"
 )
 
 // openFile is a file of a layout that is being read.
@@ -46,17 +48,17 @@ func (d dirFiles) open(name string) (openFile, int64, error) {
 
 func (d dirFiles) Close() error { return d.root.Close() }
 
-// readAll reads a file of at most limit bytes.
-func readAll(from files, name string, limit int64) ([]byte, error) {
+// readDocument reads a file of at most [manifest.MaxSize] bytes.
+func readDocument(from files, name string) ([]byte, error) {
 	f, size, err := from.open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	if size > limit {
-		return nil, fmt.Errorf("read %s: %w: it has %d bytes, %d are allowed", name, ErrLimit, size, limit)
+	if size > manifest.MaxSize {
+		return nil, fmt.Errorf("read %s: %w: it has %d bytes, %d are allowed", name, ErrLimit, size, manifest.MaxSize)
 	}
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	data, err := io.ReadAll(io.LimitReader(f, manifest.MaxSize+1))
 	if err == nil && int64(len(data)) != size {
 		err = fmt.Errorf("read %s: %w", name, io.ErrUnexpectedEOF)
 	}

@@ -46,7 +46,7 @@ func newLayoutSource(ref Reference, from files) (*layoutSource, error) {
 
 // readLayout reads the index of a layout.
 func readLayout(from files) (ocispec.Index, error) {
-	raw, err := readAll(from, ocispec.ImageLayoutFile, manifest.MaxSize)
+	raw, err := readDocument(from, ocispec.ImageLayoutFile)
 	if err != nil {
 		return ocispec.Index{}, fmt.Errorf("it is no OCI layout: %w", err)
 	}
@@ -57,7 +57,7 @@ func readLayout(from files) (ocispec.Index, error) {
 	if major, _, _ := strings.Cut(layout.Version, "."); major != "1" {
 		return ocispec.Index{}, fmt.Errorf("layout of version %.40q: %w", layout.Version, ErrUnsupported)
 	}
-	raw, err = readAll(from, ocispec.ImageIndexFile, manifest.MaxSize)
+	raw, err = readDocument(from, ocispec.ImageIndexFile)
 	if err != nil {
 		return ocispec.Index{}, err
 	}
@@ -126,7 +126,7 @@ func (s *layoutSource) read(d digest.Digest, mediaType string) (Manifest, error)
 	if err := manifest.CheckDigest(d); err != nil {
 		return Manifest{}, err
 	}
-	raw, err := readAll(s.files, blobPath(d), manifest.MaxSize)
+	raw, err := readDocument(s.files, blobPath(d))
 	if err != nil {
 		return Manifest{}, err
 	}

@@ -69,11 +69,11 @@ func (l *login) answer(ctx context.Context, key string, req *http.Request, chall
 	if rt := l.inner[key]; rt != nil {
 		return rt, nil
 	}
-	var auth authn.Authenticator = authn.Anonymous
+	auth := authn.Anonymous
 	if req.URL.Host == l.host {
 		var err error
 		if auth, err = authn.Resolve(ctx, l.keychain, target{l.name, l.repo}); err != nil {
-			return nil, &permanentError{err}
+			return nil, notSetUp("get credentials for "+l.name, err)
 		}
 	}
 	var options []name.Option

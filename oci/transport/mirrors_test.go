@@ -279,3 +279,19 @@ func TestBlockedRegistryIsNotAsked(t *testing.T) {
 		t.Errorf("requests: %s", diff)
 	}
 }
+
+// FuzzRegistries parses what it is given, and asks it for places.
+func FuzzRegistries(f *testing.F) {
+	f.Add("[[registry]]\nprefix = \"*.example\"\n[[registry.mirror]]\nlocation = \"m.example/x\"\n", "a.example", "x/y")
+	f.Add("[[registry]]\nlocation = \"a.example/x\"\nblocked = true\n", "a.example", "x/y")
+	f.Fuzz(func(t *testing.T, text, host, repo string) {
+		r, err := ParseRegistries([]byte(text))
+		if err != nil {
+			return
+		}
+		places, err := r.places(host, repo, true)
+		if err == nil && len(places) == 0 {
+			t.Error("no error and no place")
+		}
+	})
+}

@@ -373,6 +373,9 @@ func TestRealRegistryWithTLS(t *testing.T) {
 		if err == nil {
 			t.Errorf("%s: no error", name)
 		}
+		if errors.Is(err, ErrNotFound) {
+			t.Errorf("%s: looks like an image that is not there: %v", name, err)
+		}
 		if name == "an unknown authority" && len(seen.list) > 0 {
 			t.Errorf("%s: repeated: %v", name, seen.list)
 		}

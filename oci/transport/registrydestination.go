@@ -49,7 +49,7 @@ func (d *registryDestination) HasBlob(ctx context.Context, desc ocispec.Descript
 	res, err := d.at.do(ctx, request{
 		method: http.MethodHead, path: "blobs/" + desc.Digest.String(), want: []int{http.StatusOK}, digest: desc.Digest,
 	})
-	if errors.Is(err, ErrNotFound) {
+	if isMissing(err) {
 		return false, nil
 	}
 	if err != nil {
@@ -168,7 +168,7 @@ func (d *registryDestination) addReferrer(ctx context.Context, subject digest.Di
 	tag := referrersTag(subject)
 	for attempt := range referrerAttempts {
 		old, err := d.at.manifest(ctx, tag, "")
-		if err != nil && !errors.Is(err, ErrNotFound) {
+		if err != nil && !isMissing(err) {
 			return err
 		}
 		var raw []byte

@@ -133,7 +133,7 @@ func (e *endpoint) referrers(ctx context.Context, subject digest.Digest, artifac
 		return list, nil
 	}
 	m, err := e.manifest(ctx, referrersTag(subject), "")
-	if errors.Is(err, ErrNotFound) {
+	if isMissing(err) {
 		return nil, nil
 	}
 	if err != nil {

@@ -53,7 +53,7 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	// The reader may take its time until it wants more.
 	b.dog.timer.Stop()
-	if err == io.EOF { //nolint:errorlint // a reader's end is io.EOF itself
+	if err == io.EOF {
 		return n, err
 	}
 	return n, b.dog.err(err)
