@@ -34,19 +34,28 @@ type index struct {
 	next  []int32 // by place / step, the next one of the same hash, plus one
 }
 
-func newIndex(old []byte) *index {
-	x := &index{old: old, step: 1 + len(old)/(maxPlaces+1)}
+// fill makes x the index of other bytes. Its memory is used again.
+func (x *index) fill(old []byte) {
+	x.old, x.step = old, 1+len(old)/(maxPlaces+1)
 	places := max(0, len(old)-seedSize+1+x.step-1) / x.step
 	log := max(8, bits.Len(uint(places))-1)
 	x.shift = uint(64 - log)
-	x.head, x.next = make([]int32, 1<<log), make([]int32, places)
+	x.head, x.next = grown(x.head, 1<<log), grown(x.next, places)
+	clear(x.head)
 	// From behind, so that of equal places the first is tried first.
 	for i := places - 1; i >= 0; i-- {
 		h := x.hash(old[i*x.step:])
 		x.next[i] = x.head[h]
 		x.head[h] = int32(i + 1)
 	}
-	return x
+}
+
+// grown returns a slice of n values, whatever they are, in the memory of s if that is large enough.
+func grown(s []int32, n int) []int32 {
+	if cap(s) < n {
+		return make([]int32, n)
+	}
+	return s[:n]
 }
 
 func (x *index) hash(p []byte) uint64 {
@@ -88,9 +97,10 @@ func matchLen(a, b []byte) int {
 
 // compare describes fresh as regions of old. The method is that of Colin Percival's bsdiff ("Naive differences of
 // executable code", 2003): matches are extended over single differing bytes, as moved addresses leave them; what is exact
-// is found by hash instead of by a sorted list of suffixes, which takes less time and memory.
-func compare(old, fresh []byte) []region {
-	c := &comparison{old: old, fresh: fresh, index: newIndex(old)}
+// is found by hash instead of by a sorted list of suffixes, which takes less time and memory. The index is for scratch.
+func compare(old, fresh []byte, scratch *index) []region {
+	scratch.fill(old)
+	c := &comparison{old: old, fresh: fresh, index: scratch}
 	for c.scan < len(fresh) {
 		at, length, better := c.search()
 		if better {

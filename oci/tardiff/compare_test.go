@@ -64,7 +64,7 @@ func TestWhatIsFoundAgain(t *testing.T) {
 		{"zeros", make([]byte, 100_000), make([]byte, 200_000), 10, 10, 4},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			regions := compare(test.old, test.fresh)
+			regions := compare(test.old, test.fresh, &index{})
 			data, differing := rebuild(t, test.old, test.fresh, regions)
 			if data > test.data || differing > test.differing || len(regions) > test.regions {
 				t.Errorf("%d regions, %d bytes new, %d differ", len(regions), data, differing)
@@ -80,7 +80,7 @@ func TestLargeOldFile(t *testing.T) {
 	}
 	old := random(5, 2*maxPlaces+12345)
 	fresh := join(random(6, 777), old[5_000_001:6_000_003], random(7, 99), old[1_234_567:2_234_567])
-	data, _ := rebuild(t, old, fresh, compare(old, fresh))
+	data, _ := rebuild(t, old, fresh, compare(old, fresh, &index{}))
 	if data > 1000 {
 		t.Errorf("%d bytes are new", data)
 	}
@@ -115,7 +115,7 @@ func TestTimeIsBounded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			start := time.Now()
-			rebuild(t, test[0], test[1], compare(test[0], test[1]))
+			rebuild(t, test[0], test[1], compare(test[0], test[1], &index{}))
 			if took := time.Since(start); took > 10*time.Second {
 				t.Errorf("took %v", took)
 			} else {

@@ -56,8 +56,9 @@ func (c *creator) run(ctx context.Context, newTar Tar) error {
 	})
 	for range c.opts.Jobs {
 		g.Go(func() error {
+			scratch := &index{}
 			for j := range c.jobs {
-				j.err = j.compare(ctx, c.old)
+				j.err = j.compare(ctx, c.old, scratch)
 				close(j.done)
 			}
 			return nil
@@ -177,13 +178,13 @@ func (c *creator) changed(ctx context.Context, in *tarInput, f *newFile, old *Ol
 }
 
 // compare reads the old part and compares it.
-func (j *job) compare(ctx context.Context, old OldFiles) error {
+func (j *job) compare(ctx context.Context, old OldFiles, scratch *index) error {
 	return readOld(ctx, old, j.path, func(r *io.SectionReader) error {
 		j.old = make([]byte, j.end-j.at)
 		if _, err := io.ReadFull(io.NewSectionReader(r, j.at, j.end-j.at), j.old); err != nil {
 			return err
 		}
-		j.regions = compare(j.old, j.fresh)
+		j.regions = compare(j.old, j.fresh, scratch)
 		return nil
 	})
 }
