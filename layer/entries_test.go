@@ -92,6 +92,7 @@ func collect(t *testing.T, s *splitstream.Reader, opts layer.EntriesOptions) (li
 	return list
 }
 
+// wantEntries holds the entries of a tar that was split against those that it has.
 func wantEntries(t *testing.T, archive []byte) {
 	t.Helper()
 	store := &memory{}

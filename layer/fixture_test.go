@@ -97,6 +97,7 @@ func readBoth(t *testing.T, archive, plain []byte) *layer.Layer {
 	if imageOf(t, without.Root) != imageOf(t, l.Root) || !bytes.Equal(without.DiffID, l.DiffID) || without.NoEnd != l.NoEnd {
 		t.Error("without a stream the result is another one")
 	}
+	wantEntries(t, plain)
 	return l
 }
 

@@ -2,6 +2,7 @@ package layer_test
 
 import (
 	"bytes"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -162,5 +163,44 @@ func TestFormatsOfTar(t *testing.T) {
 	_, err = layer.Read(t.Context(), bytes.NewReader(archive), layer.Options{Store: &memory{}, MaxSparse: 10 << 20})
 	if err == nil {
 		t.Error("no limit")
+	}
+}
+
+func TestSparseFilesAreLimitedTogether(t *testing.T) {
+	path := t.TempDir()
+	for _, name := range []string{"a", "b"} {
+		if err := os.WriteFile(filepath.Join(path, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(filepath.Join(path, name), 6<<20); err != nil {
+			t.Fatal(err)
+		}
+	}
+	archive, store := tarOf(t, path, "--sparse"), &memory{}
+	s := splitTar(t, archive, store)
+	if len(store.content) > 0 {
+		t.Errorf("%d objects that nothing names", len(store.content))
+	}
+	for limit, want := range map[int64]error{12 << 20: nil, 12<<20 - 1: layer.ErrLimit} {
+		for _, noTree := range []bool{false, true} {
+			opts := layer.Options{Store: store, MaxSparse: limit, NoTree: noTree}
+			if _, err := layer.Read(t.Context(), bytes.NewReader(archive), opts); !errors.Is(err, want) {
+				t.Errorf("limit %d, no tree %v: %v", limit, noTree, err)
+			}
+		}
+		var last error
+		for _, err := range layer.Entries(t.Context(), s, layer.EntriesOptions{Store: store, MaxSparse: limit}) {
+			last = err
+		}
+		if !errors.Is(last, want) {
+			t.Errorf("limit %d, entries: %v", limit, last)
+		}
+	}
+	var last error
+	for _, err := range layer.Entries(t.Context(), s, layer.EntriesOptions{}) {
+		last = err
+	}
+	if !errors.Is(last, layer.ErrNoStore) {
+		t.Errorf("without a store: %v", last)
 	}
 }

@@ -144,7 +144,7 @@ func TestRefusals(t *testing.T) {
 		"a symlink leads to a file":  {layers{{file("a", "x"), symlink("s", "a")}, {file("s/b", "x")}}, layer.ErrEntry, ""},
 		"symlinks in a circle":       {layers{{symlink("a", "b"), symlink("b", "a"), file("a/x", "")}}, layer.ErrEntry, ""},
 		"symlink to itself":          {layers{{symlink("a", "a/a"), file("a/x", "")}}, layer.ErrEntry, ""},
-		"long symlinks":              {layers{{symlink("a", "b"+strings.Repeat("/c", 1500)), symlink("b", strings.Repeat("/c", 1500)), file("a/x", "")}}, layer.ErrEntry, ""},
+		"long symlinks":              {layers{{symlink("s", strings.Repeat("/", 2000)+"t"), symlink("t", "."), file(strings.Repeat("s/", 10)+"x", "")}}, layer.ErrEntry, ""},
 		"a long name in a symlink":   {layers{{symlink("a", strings.Repeat("n", 300)), file("a/x", "")}}, layer.ErrEntry, ""},
 		"link out":                   {layers{{link("a", "../../etc/passwd")}}, layer.ErrEntry, ""},
 		"link to nothing":            {layers{{link("a", "b"), file("b", "x")}}, layer.ErrEntry, ""},

@@ -12,9 +12,9 @@ import (
 const (
 	// maxLinks is how many symlinks may be followed on the way to one entry, as in the kernel.
 	maxLinks = 40
-	// maxLinked is how many components they may have, all together: so that the work that an entry can
-	// ask for does not go beyond what a long name asks for.
-	maxLinked = 2048
+	// maxLinked is how many bytes they may have, all together: so that an entry cannot ask for much more
+	// work than it has bytes.
+	maxLinked = 16 << 10
 )
 
 // split returns the components of a name, none for the root. They are valid until the next call.
@@ -86,16 +86,15 @@ func (f *Flattener) directory(names []string, touch bool) (*node, error) {
 		case next.inode.IsDir():
 			path = append(path, next)
 		case next.inode.IsSymlink():
-			parts := components(next.inode.Target)
 			links++
-			linked += len(parts)
+			linked += len(next.inode.Target)
 			if links > maxLinks || linked > maxLinked {
 				return nil, fmt.Errorf("%w: too many symlinks on the way, the last one is %q", layer.ErrEntry, name)
 			}
 			if next.inode.Target[0] == '/' {
 				path = path[:1]
 			}
-			names = append(parts, names...)
+			names = append(components(next.inode.Target), names...)
 		default:
 			return nil, fmt.Errorf("%w: %q on the way is no directory", layer.ErrEntry, name)
 		}

@@ -303,6 +303,7 @@ func TestAutomatonForgets(t *testing.T) {
 		files[fmt.Sprintf("%d/%d%dx%d", i%7, i*i, i, i%13)] = file("")
 	}
 	root := treeOf(t, files)
+	cachedOf := map[int]int{}
 	relabel := func(cached int) map[string]string {
 		l, err := p.labeler()
 		if err != nil {
@@ -317,10 +318,14 @@ func TestAutomatonForgets(t *testing.T) {
 		if err := l.directory(root, at); err != nil {
 			t.Fatal(err)
 		}
+		cachedOf[cached] = l.cached
 		return labels(root)
 	}
-	if diff := cmp.Diff(relabel(4<<20), relabel(1000)); diff != "" {
+	if diff := cmp.Diff(relabel(1<<20), relabel(2000)); diff != "" {
 		t.Error(diff)
+	}
+	if cachedOf[1<<20] < 4000 || cachedOf[2000] > 2000 {
+		t.Errorf("cached are %v", cachedOf)
 	}
 }
 
