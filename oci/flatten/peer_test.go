@@ -15,7 +15,9 @@ import (
 	"github.com/go-composefs/composefs/erofs"
 	"github.com/go-composefs/composefs/fsverity"
 	"github.com/go-composefs/composefs/internal/testenv"
+	"github.com/go-composefs/composefs/layer"
 	"github.com/go-composefs/composefs/oci/flatten"
+	"github.com/go-composefs/composefs/repository"
 	"github.com/go-composefs/composefs/tree"
 )
 
@@ -59,8 +61,8 @@ func ociLayout(t *testing.T, layers ...[]byte) string {
 	}
 	var ids []any
 	var blobs []fields
-	for _, layer := range layers {
-		b := blob("layer.v1.tar", layer)
+	for _, archive := range layers {
+		b := blob("layer.v1.tar", archive)
 		ids = append(ids, b["digest"])
 		blobs = append(blobs, b)
 	}
@@ -104,6 +106,7 @@ func compareWithCfsctl(t *testing.T, alg fsverity.Algorithm, layers ...[]byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.wantSameStreams(t, alg, layers...)
 	m := newMemory(alg)
 	for mode, option := range map[flatten.Mode]string{flatten.ModeCanonical: "allowlist-only", flatten.ModeUserXattrs: "keep-user-xattrs"} {
 		root, err := m.flatten(t, flatten.Options{}, layers...)
@@ -121,6 +124,34 @@ func compareWithCfsctl(t *testing.T, alg fsverity.Algorithm, layers ...[]byte) {
 				p.showDifference(t, root, "--xattrs", option)
 			}
 		}
+	}
+}
+
+// wantSameStreams holds the layers as cfsctl has split them against the same ones split here.
+func (p peer) wantSameStreams(t *testing.T, alg fsverity.Algorithm, layers ...[]byte) {
+	t.Helper()
+	r, err := repository.Open(p.path, repository.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	f := flatten.New(flatten.Options{})
+	for _, archive := range layers {
+		s, err := r.OpenStream(fmt.Sprintf("oci-layer-sha256:%x", sha256.Sum256(archive)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if err := f.AddLayer(t.Context(), s.ID, layer.Entries(t.Context(), s.Reader, layer.EntriesOptions{})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := newMemory(alg).flatten(t, flatten.Options{}, layers...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for change := range tree.Compare(want, f.Root()) {
+		t.Errorf("streams of cfsctl: %v", change)
 	}
 }
 
