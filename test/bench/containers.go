@@ -43,8 +43,8 @@ func (b *bench) containers() error {
 type benchRegistry struct {
 	host string
 	cmd  *exec.Cmd
-	// conf is a registries.conf that lets skopeo speak HTTP to it.
-	conf string
+	// home is a home directory with a registries.conf that lets skopeo speak HTTP to it.
+	home string
 }
 
 func (r *benchRegistry) stop() {
@@ -57,14 +57,16 @@ func (b *bench) startRegistry() (*benchRegistry, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &benchRegistry{host: l.Addr().String(), conf: b.path("registries.conf")}
+	r := &benchRegistry{host: l.Addr().String(), home: b.path("home")}
 	if err := l.Close(); err != nil {
 		return nil, err
 	}
 	config := b.path("registry.yml")
 	text := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %s}\n", b.path("registry"), r.host)
 	conf := fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n", r.host)
-	if err := errors.Join(os.WriteFile(config, []byte(text), 0o600), os.WriteFile(r.conf, []byte(conf), 0o600)); err != nil {
+	dir := filepath.Join(r.home, ".config/containers")
+	if err := errors.Join(os.WriteFile(config, []byte(text), 0o600), os.MkdirAll(dir, 0o755),
+		os.WriteFile(filepath.Join(dir, "registries.conf"), []byte(conf), 0o600)); err != nil {
 		return nil, err
 	}
 	r.cmd = exec.Command("docker-registry", "serve", config)
@@ -208,7 +210,7 @@ func (b *bench) pulls(reg *benchRegistry, layers []string, title string) error {
 				return errors.Join(b.setAside(theirs), b.removeAside(),
 					exec.Command(cfsctl, "--repo", theirs, "init", "--insecure", "--algorithm", "fsverity-sha256-12").Run(), syncFilesystem(b.dir))
 			},
-			commands: []command{{argv: []string{"env", "CONTAINERS_REGISTRIES_CONF=" + reg.conf, cfsctl, "--repo", theirs, "oci", "pull", "docker://" + first, "first"}}},
+			commands: []command{{argv: []string{"env", "HOME=" + reg.home, cfsctl, "--repo", theirs, "oci", "pull", "docker://" + first, "first"}}},
 		})
 	}
 	work := "pull of " + title + ", empty repository, durable"
