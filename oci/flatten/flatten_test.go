@@ -4,6 +4,9 @@ import (
 	"archive/tar"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"path"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +17,7 @@ import (
 	"github.com/go-composefs/composefs/fsverity"
 	"github.com/go-composefs/composefs/layer"
 	"github.com/go-composefs/composefs/oci/flatten"
+	"github.com/go-composefs/composefs/tree"
 )
 
 type layers [][]entry
@@ -125,6 +129,48 @@ func TestRulesOfLayers(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// Where in a layer its whiteouts stand makes no difference, unless what they are in becomes a symlink.
+func TestWhiteoutsStandAnywhere(t *testing.T) {
+	moved := 0
+	for seed := range uint64(150) {
+		images := randomLayers(seed, false)
+		want := mustFlatten(t, images...)
+		rnd := rand.New(rand.NewPCG(seed, 9))
+		for i, entries := range images {
+			links := map[string]bool{}
+			for _, e := range entries {
+				if e.Typeflag == tar.TypeSymlink || e.Typeflag == tar.TypeLink {
+					links[path.Clean("/"+e.Name)] = true
+				}
+			}
+			var whiteouts []entry
+			images[i] = slices.DeleteFunc(slices.Clone(entries), func(e entry) bool {
+				if !strings.HasPrefix(path.Base(e.Name), ".wh.") {
+					return false
+				}
+				for dir := path.Dir(path.Clean("/" + e.Name)); dir != "/"; dir = path.Dir(dir) {
+					if links[dir] {
+						return false
+					}
+				}
+				whiteouts = append(whiteouts, e)
+				return true
+			})
+			for _, e := range whiteouts {
+				images[i] = slices.Insert(images[i], rnd.IntN(len(images[i])+1), e)
+				moved++
+			}
+		}
+		got := mustFlatten(t, images...)
+		for change := range tree.Compare(want, got) {
+			t.Errorf("image %d: %v", seed, change)
+		}
+	}
+	if moved < 500 {
+		t.Errorf("only %d whiteouts were moved", moved)
 	}
 }
 

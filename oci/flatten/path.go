@@ -59,7 +59,7 @@ func (f *Flattener) parentOf(name string, names []string) (*node, error) {
 }
 
 // directory finds a directory, and follows symlinks. With touch it is one that this layer has, so that it
-// is made if it is missing; otherwise the result is nil then.
+// is made if it is missing, and it is an error if it cannot be; otherwise the result is nil then.
 func (f *Flattener) directory(names []string, touch bool) (*node, error) {
 	path := make([]*node, 1, len(names)+1) // from the root to where we are
 	path[0] = f.root
@@ -95,6 +95,8 @@ func (f *Flattener) directory(names []string, touch bool) (*node, error) {
 				path = path[:1]
 			}
 			names = append(components(next.inode.Target), names...)
+		case !touch:
+			return nil, nil //nolint:nilnil // as documented
 		default:
 			return nil, fmt.Errorf("%w: %q on the way is no directory", layer.ErrEntry, name)
 		}

@@ -28,8 +28,21 @@ func pick[T any](g *generator, of ...T) T { return of[g.IntN(len(of))] }
 // randomImage returns the layers of an image.
 func randomImage(t testing.TB, seed uint64, realistic bool) [][]byte {
 	t.Helper()
-	g := &generator{real: realistic, Rand: rand.New(rand.NewPCG(seed, 7)), dirs: []string{""}}
 	var tars [][]byte
+	rnd := rand.New(rand.NewPCG(seed, 8))
+	for _, entries := range randomLayers(seed, realistic) {
+		archive := makeTar(t, entries...)
+		if rnd.IntN(4) == 0 {
+			archive = append(archive, make([]byte, 512*rnd.IntN(20))...)
+		}
+		tars = append(tars, archive)
+	}
+	return tars
+}
+
+// randomLayers returns their entries, in each layer whiteouts first.
+func randomLayers(seed uint64, realistic bool) (list layers) {
+	g := &generator{real: realistic, Rand: rand.New(rand.NewPCG(seed, 7)), dirs: []string{""}}
 	for i := range 1 + g.IntN(5) {
 		g.layer, g.fresh = nil, nil
 		if i == 0 {
@@ -45,12 +58,9 @@ func randomImage(t testing.TB, seed uint64, realistic bool) [][]byte {
 		for range 5 + g.IntN(60) {
 			g.entry()
 		}
-		tars = append(tars, makeTar(t, g.layer...))
-		if g.IntN(4) == 0 {
-			tars[i] = append(tars[i], make([]byte, 512*g.IntN(20))...)
-		}
+		list = append(list, g.layer)
 	}
-	return tars
+	return list
 }
 
 // fixed says whether a name has to be a directory.
