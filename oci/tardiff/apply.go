@@ -6,13 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 // ApplyOptions limit what a delta may do. The zero value is meant for layers of container images.
 type ApplyOptions struct {
-	MaxOutput int64  // bytes of the tar; 0 means 64 GiB
-	MaxOps    int64  // operations; 0 means 64 million
-	MaxWindow uint64 // bytes of memory that the compression may ask for; 0 means 128 MiB, what zstd(1) allows
+	MaxOutput int64 // bytes of the tar; 0 means 64 GiB
+	MaxOps    int64 // operations; 0 means 64 million
+	// MaxWindow bounds the bytes of memory that the compression may ask for, and those of a source that a delta of version
+	// 2 patches, which is held in memory. 0 means 128 MiB, which zstd(1) allows.
+	MaxWindow uint64
 }
 
 const (
@@ -53,6 +57,7 @@ func Apply(ctx context.Context, delta io.Reader, source Source, w io.Writer, opt
 		ctx: ctx, opts: opts, ops: ops, w: w, source: reader{source: source},
 		from: make([]byte, chunk), more: make([]byte, chunk),
 	}
+	defer p.close()
 	return errors.Join(p.run(), p.source.close())
 }
 
@@ -66,7 +71,14 @@ type patcher struct {
 	output int64 // bytes written
 	werr   error // what w failed with
 
-	from, more []byte // buffers for a chunk of the source and of the delta
+	from, more []byte        // buffers for a chunk of the source and of the delta
+	zstd       *zstd.Decoder // for patches; nil until there is one
+}
+
+func (p *patcher) close() {
+	if p.zstd != nil {
+		p.zstd.Close()
+	}
 }
 
 func (p *patcher) run() error {
@@ -104,10 +116,14 @@ func (p *patcher) allowed(op byte, size uint64) error {
 		return fmt.Errorf("%w: a path of %d bytes, at most %d are possible", ErrLimit, size, maxPath)
 	case op == opAdd && size > maxAdd:
 		return fmt.Errorf("%w: %d bytes in one operation, at most %d are possible", ErrLimit, size, maxAdd)
-	case op != opOpen && op != opSeek && size > uint64(p.opts.MaxOutput-p.output):
-		return fmt.Errorf("%w: the tar would be larger than %d bytes", ErrLimit, p.opts.MaxOutput)
+	case op <= opAdd && op != opOpen && size > uint64(p.opts.MaxOutput-p.output):
+		return p.tooLarge()
 	}
 	return nil
+}
+
+func (p *patcher) tooLarge() error {
+	return fmt.Errorf("%w: the tar would be larger than %d bytes", ErrLimit, p.opts.MaxOutput)
 }
 
 func (p *patcher) do(op byte, size uint64) error {
@@ -121,6 +137,8 @@ func (p *patcher) do(op byte, size uint64) error {
 		return p.source.open(p.source.path)
 	case opSeek:
 		return p.source.seek(size)
+	case opPatch:
+		return p.patch(size)
 	case opCopy, opAdd:
 		if err := p.source.has(size); err != nil {
 			return err
@@ -135,15 +153,22 @@ func (p *patcher) do(op byte, size uint64) error {
 		if err != nil {
 			return err
 		}
-		written, err := p.w.Write(out)
-		p.output += int64(written)
-		if err != nil {
-			p.werr = fmt.Errorf("write tar: %w", err)
-			return p.werr
+		if err := p.write(out); err != nil {
+			return err
 		}
 		size -= uint64(n)
 	}
 	return nil
+}
+
+// write writes a part of the tar.
+func (p *patcher) write(b []byte) error {
+	n, err := p.w.Write(b)
+	p.output += int64(n)
+	if err != nil {
+		p.werr = fmt.Errorf("write tar: %w", err)
+	}
+	return p.werr
 }
 
 // chunk returns the next n bytes that an operation makes. They are valid until the next call.

@@ -75,8 +75,8 @@ func TestHostileDeltas(t *testing.T) {
 	}{
 		"empty":                {nil, tardiff.ErrFormat, ""},
 		"a part of the magic":  {[]byte(magic[:7]), tardiff.ErrFormat, ""},
-		"another magic":        {[]byte("tardf0\n\x00more"), tardiff.ErrFormat, ""},
-		"version 2":            {[]byte("tardf2\n\x00more"), tardiff.ErrUnsupported, "unsupported tar-diff: version 2"},
+		"another magic":        {[]byte("tardiff\nmore"), tardiff.ErrFormat, ""},
+		"version 3":            {[]byte("tardf3\n\x00more"), tardiff.ErrUnsupported, ""},
 		"only the magic":       {[]byte(magic), tardiff.ErrFormat, "delta: operation 0 at byte 0, byte 0 of the tar: not a tar-diff, or a broken one: it is cut short"},
 		"no zstd":              {[]byte(magic + "this is no zstd frame"), tardiff.ErrFormat, ""},
 		"zstd, then none":      {append(delta(t, data("a")), "more"...), tardiff.ErrFormat, ""},

@@ -12,28 +12,29 @@
 //	copy  N     write N bytes of the source
 //	add   N …   write N bytes: those of the source plus those that follow, each modulo 256
 //	data  N …   write the N bytes that follow
+//	patch N …   write what the N bytes that follow, a zstd frame, make of the whole source (version 2)
 //
 // Add is what makes deltas of programs small: where an address has moved, most bytes of the difference
 // are zero, and the others repeat.
 //
 // # Layout
 //
-//	"tardf1\n\0"   8 bytes
-//	zstd frames    of operations: one byte (data 0, open 1, copy 2, add 3, seek 4), a size in the
-//	               encoding of [encoding/binary.Uvarint], and for data, open and add as many bytes
+//	"tardf1\n\0"   8 bytes; version 2 begins with "tardf2\n\0"
+//	zstd frames    of operations: one byte (data 0, open 1, copy 2, add 3, seek 4, patch 5), a size in the
+//	               encoding of [encoding/binary.Uvarint], and as many bytes unless it is copy or seek
 //
-// The source of the format is file-format.md of github.com/containers/tar-diff. Its second version
-// ("tardf2") has another operation; composefs-rs 0.9 does not know it, and neither does this package. That
-// module as a library would be the first choice, but it holds an open of two buffers of up to 100 MiB,
-// takes every size from the delta, and is not served by every module proxy.
+// The source of the format is file-format.md of github.com/containers/tar-diff, and for version 2 that
+// module's tests and the crate of github.com/containers/oci-delta. Version 1 is what this package writes:
+// composefs-rs 0.9 reads nothing else. The module itself is not used: it keeps up to 200 MiB for one operation, and
+// neither the size of the tar nor the number of operations is limited there.
 //
 // # Promises
 //
 // A delta may be hostile: sizes, counts and the decompressor's memory are limited before anything is
 // allocated, paths lead nowhere but beneath the root of the old image, and errors say which operation
 // failed where. [Apply] writes to its writer as it reads, keeps nothing, and needs a few hundred kilobytes
-// beside the decompressor's window. What it writes is only worth something if its digest is the layer's
-// diff id: the caller has to check that.
+// beside the decompressor's window, and for a patch the source. What it writes is only worth something if
+// its digest is the layer's diff id: the caller has to check that.
 //
 // [Create] makes the same delta of the same input whatever the number of jobs is.
 package tardiff

@@ -14,6 +14,7 @@ func FuzzApply(f *testing.F) {
 	f.Add(encode(open("etc/a"), copied(4), data("abc"), seek(2), add("abc"), open("empty"), copied(0)))
 	f.Add(encode(operation{2, 1 << 63, ""}))
 	f.Add([]byte{1, 3, 'e', 't', 'c', 0, 0x80, 0x80})
+	f.Add(encode(open("etc/a"), patch(f, "hello world", "hello, big world"), seek(0), copied(5)))
 	old := files(map[string]string{"etc/a": "hello world", "empty": "", "long": strings.Repeat("0123456789", 10_000)})
 	f.Fuzz(func(t *testing.T, plain []byte) {
 		var out bytes.Buffer
@@ -24,6 +25,11 @@ func FuzzApply(f *testing.F) {
 		var op *tardiff.OpError
 		if err != nil && (!errors.As(err, &op) || op.Output != int64(out.Len()) || op.Offset > int64(len(plain))) {
 			t.Errorf("%d bytes were made of %d: %v", out.Len(), len(plain), err)
+		}
+		again := pack(t, plain)
+		again[5] = '2'
+		if got, err := apply(t, again, old); err == nil && len(got) > 1<<20 {
+			t.Errorf("%d bytes of version 2", len(got))
 		}
 		// What comes in another frame, or is no zstd, must not hurt either.
 		_, _ = apply(t, append([]byte(magic), plain...), old)

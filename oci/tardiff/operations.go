@@ -6,14 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/klauspost/compress/zstd"
 )
 
 // What a delta begins with.
 const (
-	magic  = "tardf1\n\x00"
-	magic2 = "tardf2\n\x00" // a later version, see doc.go
+	magic      = "tardf1\n\x00"
+	magic2     = "tardf2\n\x00" // of version 2
+	magicBegin = "tardf"        // of any
 )
 
 // Operations, as the format numbers them.
@@ -23,10 +25,11 @@ const (
 	opCopy
 	opAdd
 	opSeek
+	opPatch // not in version 1
 	opCount
 )
 
-var opNames = [opCount]string{"data", "open", "copy", "add", "seek"}
+var opNames = [opCount]string{"data", "open", "copy", "add", "seek", "patch"}
 
 // Limits of the format that other implementations have.
 const (
@@ -36,6 +39,7 @@ const (
 
 // operations reads the operations of a delta one by one.
 type operations struct {
+	last  byte // the operation with the highest number that its version has
 	zstd  *zstd.Decoder
 	in    *counter
 	buf   *bufio.Reader
@@ -52,20 +56,32 @@ func newOperations(r io.Reader, maxWindow uint64) (*operations, error) {
 		}
 		return nil, fmt.Errorf("read delta: %w", err)
 	}
-	switch string(head) {
-	case magic:
-	case magic2:
-		return nil, fmt.Errorf("%w: version 2", ErrUnsupported)
+	last := byte(opSeek)
+	switch {
+	case string(head) == magic:
+	case string(head) == magic2:
+		last = opPatch
+	case strings.HasPrefix(string(head), magicBegin):
+		return nil, fmt.Errorf("%w: it begins with %q", ErrUnsupported, head)
 	default:
 		return nil, formatf("it begins with %q", head)
 	}
 	in := &counter{r: r}
-	z, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+	z, err := newDecoder(in, maxWindow)
+	if err != nil {
+		return nil, err
+	}
+	return &operations{last: last, zstd: z, in: in, buf: bufio.NewReaderSize(z, chunk)}, nil
+}
+
+// newDecoder returns a decoder that works while it is read, without goroutines.
+func newDecoder(r io.Reader, maxWindow uint64) (*zstd.Decoder, error) {
+	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
 		zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(maxWindow))
 	if err != nil {
 		return nil, fmt.Errorf("decompress delta: %w", err)
 	}
-	return &operations{zstd: z, in: in, buf: bufio.NewReaderSize(z, chunk)}, nil
+	return z, nil
 }
 
 func (o *operations) close() { o.zstd.Close() }
@@ -81,7 +97,7 @@ func (o *operations) next() (op byte, size uint64, err error) {
 		return 0, 0, io.EOF
 	case err != nil:
 		return 0, 0, o.explain(err)
-	case op >= opCount:
+	case op > o.last:
 		return 0, 0, formatf("there is no operation %d", op)
 	}
 	o.at++
