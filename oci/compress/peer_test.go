@@ -15,6 +15,9 @@ import (
 // run runs a program with this standard input and returns its standard output.
 func run(t *testing.T, in []byte, program string, args ...string) []byte {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("other programs")
+	}
 	cmd := exec.CommandContext(t.Context(), testenv.Peer(t, program), args...)
 	cmd.Stdin = bytes.NewReader(in)
 	var stderr bytes.Buffer

@@ -104,10 +104,13 @@ func init() {
 
 func TestABlobIsMadeAgain(t *testing.T) {
 	for _, size := range []int{1, 70_000, 900_000, 3 << 20} {
+		if testing.Short() && size > 1<<20 {
+			continue
+		}
 		plain := sampleTar(t, size)
 		for name, open := range encoders {
 			t.Run(fmt.Sprint(name, " of ", len(plain)), func(t *testing.T) {
-				if len(plain) > 2<<20 && !likely[name] {
+				if (testing.Short() || len(plain) > 2<<20) && !likely[name] {
 					t.Skip("the small ones are enough")
 				}
 				blob := compressWith(t, open, plain)
