@@ -53,8 +53,12 @@ func (p *podman) root() string { return p.dir + "/root" }
 
 func (p *podman) run(args ...string) string {
 	p.t.Helper()
+	return p.output(p.command(args...))
+}
+
+func (p *podman) command(args ...string) *exec.Cmd {
 	args = append([]string{"--root", p.root(), "--runroot", p.dir + "/run", "--tmpdir", p.dir + "/tmp", "--storage-driver", p.driver}, args...)
-	return p.output(exec.CommandContext(p.t.Context(), "podman", args...))
+	return exec.CommandContext(p.t.Context(), "podman", args...)
 }
 
 func (p *podman) output(cmd *exec.Cmd) string {
@@ -277,4 +281,40 @@ func TestRootlessWithoutUnshare(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	_ = unix.Setfsuid(0)
+}
+
+// podman does not remove a layer that is being read.
+func TestPodmanWaits(t *testing.T) {
+	p := newPodman(t, "overlay")
+	archive := makeTar(t, file("a", strings.Repeat("content", 100_000)))
+	p.run("import", p.write("l.tar", archive), "imported:1")
+	i, err := containersstorage.Open(t.Context(), "imported:1", containersstorage.Options{Root: p.root()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer i.Close()
+	r, err := i.Layers()[0].Reader(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	removed := make(chan error, 1)
+	cmd := p.command("rmi", "imported:1")
+	go func() { removed <- cmd.Run() }()
+	select {
+	case err := <-removed:
+		t.Errorf("it has not waited; error %v", err)
+	case <-time.After(time.Second):
+	}
+	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, archive) {
+		t.Errorf("%d bytes of %d, error %v", len(got), len(archive), err)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-removed; err != nil {
+		t.Errorf("podman rmi: %v", err)
+	}
+	if _, err := containersstorage.Open(t.Context(), "imported:1", containersstorage.Options{Root: p.root()}); !errors.Is(err, containersstorage.ErrNotFound) {
+		t.Errorf("after that: %v", err)
+	}
 }
