@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -31,6 +32,7 @@ type tokenRegistry struct {
 	left   map[string]int
 	scopes []string
 	given  int
+	oauth  bool // gives tokens with which others are had
 }
 
 func startTokenRegistry(t *testing.T, uses int) *tokenRegistry {
@@ -54,17 +56,27 @@ func startTokenRegistry(t *testing.T, uses int) *tokenRegistry {
 }
 
 func (r *tokenRegistry) give(w http.ResponseWriter, req *http.Request) {
-	if user, password, ok := req.BasicAuth(); !ok || user != "user" || password != "secret" {
+	user, password, _ := req.BasicAuth()
+	refresh := req.Method == http.MethodPost && strings.HasPrefix(req.FormValue("refresh_token"), "refresh")
+	if (user != "user" || password != "secret") && !refresh {
 		http.Error(w, "no", http.StatusUnauthorized)
 		return
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.given++
 	token := fmt.Sprint("token", r.given)
 	r.left[token] = r.uses
 	r.scopes = append(r.scopes, req.URL.Query()["scope"]...)
-	_ = json.NewEncoder(w).Encode(map[string]any{"token": token, "expires_in": 60}) // the client may be gone
+	answer := map[string]any{"token": token, "expires_in": 60}
+	oauth := r.oauth
+	if oauth {
+		answer["refresh_token"] = fmt.Sprint("refresh", r.given)
+	}
+	r.mu.Unlock()
+	if oauth {
+		time.Sleep(20 * time.Millisecond) // others notice meanwhile that their token has expired
+	}
+	_ = json.NewEncoder(w).Encode(answer) // the client may be gone
 }
 
 func (r *tokenRegistry) use(token string) bool {
@@ -273,5 +285,37 @@ func TestKeychainReadsFilesOfDockerAndPodman(t *testing.T) {
 	t.Setenv("REGISTRY_AUTH_FILE", writeFile(t, "{"))
 	if _, err := keychain.Resolve(resource{"a.example", "x"}); err == nil {
 		t.Error("a broken file: no error")
+	}
+}
+
+func TestTokensAreRenewedByManyAtOnce(t *testing.T) {
+	r := startTokenRegistry(t, 1000)
+	i := makeImage(t, 1, 10_000)
+	ref := r.Host() + "/x:v1"
+	put(t, ref, withPassword(), i)
+	r.mu.Lock()
+	r.uses, r.oauth = 20, true
+	r.mu.Unlock()
+	s := openSource(t, ref, withPassword())
+	var wait sync.WaitGroup
+	for range 8 {
+		wait.Go(func() {
+			for range 20 {
+				if data, err := readBlob(t, s, i.parsed.Layers[1]); err != nil || len(data) != len(i.layers[1]) {
+					t.Errorf("%d bytes: %v", len(data), err)
+				}
+			}
+		})
+	}
+	wait.Wait()
+}
+
+func TestNobodyIsThere(t *testing.T) {
+	s := startFaulty(t)
+	host := s.Host()
+	s.Close()
+	var seen events
+	if _, err := openSource(t, host+"/x:v1", plainOptions(&seen)).Manifest(t.Context(), ""); err == nil || len(seen.list) != 1 {
+		t.Errorf("%v after %d repetitions", err, len(seen.list))
 	}
 }

@@ -18,6 +18,7 @@ type endpoint struct {
 	retries int
 	client  *http.Client
 	plain   atomic.Bool // plain HTTP
+	reached atomic.Bool // it has answered once
 }
 
 // newEndpoint makes an endpoint with what it may do there: "pull" or "pull,push". More scopes may be

@@ -24,14 +24,15 @@ type login struct {
 
 	mu    sync.Mutex
 	inner map[string]http.RoundTripper // by scheme and host: what answered the challenge
+
+	renewing sync.Mutex
 }
 
 // RoundTrip implements [http.RoundTripper].
 func (l *login) RoundTrip(req *http.Request) (*http.Response, error) {
 	key := req.URL.Scheme + "://" + req.URL.Host
-	rt := l.known(key)
-	if rt != nil {
-		return rt.RoundTrip(req.Clone(req.Context()))
+	if rt := l.known(key); rt != nil {
+		return l.withLogin(rt, req.Clone(req.Context()))
 	}
 	res, err := l.base.RoundTrip(req.Clone(req.Context()))
 	if err != nil || res.StatusCode != http.StatusUnauthorized || res.Header.Get("WWW-Authenticate") == "" {
@@ -49,10 +50,40 @@ func (l *login) RoundTrip(req *http.Request) (*http.Response, error) {
 		return res, nil // the body is spent; callers see 401
 	}
 	drain(res)
-	if rt, err = l.answer(req.Context(), key, req, res.Header); err != nil {
+	rt, err := l.answer(req.Context(), key, req, res.Header)
+	if err != nil {
 		return nil, err
 	}
-	return rt.RoundTrip(again)
+	return l.withLogin(rt, again)
+}
+
+// renewal is one request's part in renewing a token.
+type renewal struct {
+	login *login
+	mine  bool // whether the request holds the lock
+}
+
+type renewalKey struct{}
+
+// withLogin sends a request with credentials. The library renews tokens inside, and writes there without a
+// lock what others read: so from the answer that says that a token has expired, up to the answer to the
+// request with the new one, a request has the login to itself.
+func (l *login) withLogin(rt http.RoundTripper, req *http.Request) (*http.Response, error) {
+	r := &renewal{login: l}
+	defer func() {
+		if r.mine {
+			l.renewing.Unlock()
+		}
+	}()
+	return rt.RoundTrip(req.WithContext(context.WithValue(req.Context(), renewalKey{}, r)))
+}
+
+// answered takes the lock for a request that has to renew its token.
+func (r *renewal) answered(res *http.Response) {
+	if !r.mine && res.Header.Get("WWW-Authenticate") != "" {
+		r.login.renewing.Lock()
+		r.mine = true
+	}
 }
 
 func (l *login) known(key string) http.RoundTripper {
@@ -100,8 +131,8 @@ type target struct{ registry, repo string }
 func (t target) String() string      { return t.registry + "/" + t.repo }
 func (t target) RegistryStr() string { return t.registry }
 
-// recordedChallenge answers the library's first question, how to log in, with what the server has
-// said already.
+// recordedChallenge carries the library's requests, and answers its first question, how to log in, with
+// what the server has said already.
 type recordedChallenge struct {
 	base   http.RoundTripper
 	scheme string
@@ -113,7 +144,11 @@ var errOtherScheme = errors.New("the server speaks another scheme")
 // RoundTrip implements [http.RoundTripper].
 func (r *recordedChallenge) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Method != http.MethodGet || req.URL.Path != "/v2/" {
-		return r.base.RoundTrip(req)
+		res, err := r.base.RoundTrip(req)
+		if mine, ok := req.Context().Value(renewalKey{}).(*renewal); ok && err == nil {
+			mine.answered(res)
+		}
+		return res, err
 	}
 	if req.URL.Scheme != r.scheme {
 		return nil, errOtherScheme

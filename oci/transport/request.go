@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -46,7 +47,7 @@ func (e *endpoint) do(ctx context.Context, r request) (*http.Response, error) {
 		if err == nil {
 			return res, nil
 		}
-		if attempt > e.retries || !mayPass(ctx, err) {
+		if attempt > e.retries || !mayPass(ctx, err) || attempt > 1 && e.unreachable(err) {
 			return nil, err
 		}
 		if err := e.wait(ctx, Event{Kind: EventRetry, Digest: r.digest, Attempt: attempt, Err: err}); err != nil {
@@ -55,12 +56,22 @@ func (e *endpoint) do(ctx context.Context, r request) (*http.Response, error) {
 	}
 }
 
+// unreachable says whether nobody was ever there: a wrong name or port should not keep its user waiting as a
+// registry does that is started again.
+func (e *endpoint) unreachable(err error) bool {
+	var op *net.OpError
+	return !e.reached.Load() && errors.As(err, &op) && op.Op == "dial"
+}
+
 // once sends a request once.
 func (e *endpoint) once(ctx context.Context, r request) (*http.Response, error) {
 	idle := e.opts.idleTimeout()
 	dog := watch(ctx, idle)
 	bodies := &requestBodies{open: r.body, dog: dog, idle: idle}
 	res, err := e.send(dog, r, bodies)
+	if err == nil {
+		e.reached.Store(true)
+	}
 	if err == nil && !slices.Contains(r.want, res.StatusCode) {
 		err = refused(res)
 	}
