@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"runtime"
 
 	"github.com/go-composefs/composefs/objects"
@@ -66,6 +67,9 @@ const (
 )
 
 func (o *Options) defaults() error {
+	if o.MaxSize == 0 {
+		o.MaxSize = math.MaxInt64
+	}
 	if o.MaxEntries == 0 {
 		o.MaxEntries = defaultMaxEntries
 	}

@@ -40,7 +40,7 @@ func Read(ctx context.Context, r io.Reader, opts Options) (*Layer, error) {
 	defer cancel()
 	s := &splitter{
 		opts: opts, source: &recorder{r: r, hash: opts.Hash.New()}, pieces: startPieces(ctx, opts),
-		sparse: opts.MaxSparse,
+		sparse: opts.MaxSparse, tooLarge: fmt.Errorf("%w: a tar of more than %d bytes", ErrLimit, opts.MaxSize),
 	}
 	var b *builder
 	if opts.NoTree {
@@ -78,6 +78,8 @@ type splitter struct {
 	sparse int64 // bytes that sparse files may still have
 	end    int64 // where the last entry ends in the tar, with its padding
 	noEnd  bool  // see Layer
+
+	tooLarge error // of reading more than Options.MaxSize
 }
 
 // runSize is how many inline bytes are gathered before they are passed on.
@@ -109,11 +111,13 @@ func (s *splitter) split() error {
 
 // limit says up to where the tar may be read now.
 func (s *splitter) limit(end int64) {
-	s.source.limit, s.source.beyond = end, fmt.Errorf("%w: headers of more than %d bytes", ErrLimit, maxHeaders)
-	if s.opts.MaxSize > 0 && s.opts.MaxSize <= end {
-		s.source.limit, s.source.beyond = s.opts.MaxSize, fmt.Errorf("%w: a tar of more than %d bytes", ErrLimit, s.opts.MaxSize)
+	s.source.limit, s.source.beyond = end, errHeaders
+	if s.opts.MaxSize <= end {
+		s.source.limit, s.source.beyond = s.opts.MaxSize, s.tooLarge
 	}
 }
+
+var errHeaders = fmt.Errorf("%w: headers of more than %d bytes", ErrLimit, maxHeaders)
 
 // wrong says where an error is.
 func (s *splitter) wrong(at int64, name string, err error) error {
