@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -318,4 +319,28 @@ func TestNobodyIsThere(t *testing.T) {
 	if _, err := openSource(t, host+"/x:v1", plainOptions(&seen)).Manifest(t.Context(), ""); err == nil || len(seen.list) != 1 {
 		t.Errorf("%v after %d repetitions", err, len(seen.list))
 	}
+}
+
+func TestHostsOfIPv6(t *testing.T) {
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skipf("there is no IPv6 here: %v", err)
+	}
+	inner := memoryRegistry()
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, _, _ := r.BasicAuth(); user != "user" {
+			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		inner.ServeHTTP(w, r)
+	}))
+	s.Listener.Close()
+	s.Listener = l
+	s.Start()
+	t.Cleanup(s.Close)
+	i := makeImage(t, 1, 1000)
+	ref := l.Addr().String() + "/x:v1"
+	put(t, ref, withPassword(), i)
+	checkImage(t, openSource(t, ref, withPassword()), i)
 }

@@ -18,10 +18,11 @@ var (
 	zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd}
 )
 
-// Nothing that is honest becomes more than maxRatio times as large, once it is larger than bombFloor.
+// Nothing that is honest becomes more than maxRatio times as large, once it is larger than bombFloor. It is
+// the measure by which layers are judged too: gzip(1) makes a thousandth of zeros.
 const (
-	maxRatio  = 200
-	bombFloor = 1 << 30
+	maxRatio  = 2000
+	bombFloor = 64 << 20
 )
 
 // seekable returns f if it is a regular file that is not compressed, else an unnamed file with what it

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net/http"
 	"testing"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -35,6 +36,7 @@ func TestUploadSurvives(t *testing.T) {
 		"503 at the end":         {[]faultyregistry.Rule{{Method: "PUT", Times: 1, Fault: faultyregistry.Status(503)}}, 1},
 		"a lost answer":          {[]faultyregistry.Rule{{Method: "PUT", Times: 1, Fault: faultyregistry.Lost()}}, 1},
 		"two faults one by one":  {[]faultyregistry.Rule{{Method: "PATCH", Times: 1, Fault: faultyregistry.Status(502)}, {Method: "PATCH", Times: 1, Fault: faultyregistry.Refuse()}}, 2},
+		"a redirect":             {[]faultyregistry.Rule{{Method: "PATCH", Times: 1, Fault: redirectToItself}, {Method: "PUT", Times: 1, Fault: redirectToItself}}, 0},
 		"everything, repeatedly": {[]faultyregistry.Rule{{Times: 3, Fault: faultyregistry.Refuse()}}, 3},
 	}
 	i := makeImage(t, 1, 1_000_000)
@@ -60,6 +62,12 @@ func TestUploadSurvives(t *testing.T) {
 			}
 		})
 	}
+}
+
+// redirectToItself sends the client to where it is, with its query, after it has sent its body.
+func redirectToItself(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+	_, _ = io.Copy(io.Discard, r.Body) // what comes of it does not matter
+	http.Redirect(w, r, r.URL.RequestURI(), http.StatusTemporaryRedirect)
 }
 
 func TestUploadThatCannotBeginAgainFails(t *testing.T) {
