@@ -176,7 +176,7 @@ func (b *blobReader) connect() error {
 		b.close()
 		return err
 	}
-	b.source.served(b.desc.Digest, e)
+	b.source.served(b.desc.Digest, e, b.offset)
 	return nil
 }
 

@@ -265,6 +265,33 @@ func TestArchiveThatIsNotCommittedLeavesNothing(t *testing.T) {
 	}
 }
 
+func TestArchivesTakeBlobsFromManyAtOnce(t *testing.T) {
+	for _, format := range []string{"oci-archive:%s/x.tar:v1", "docker-archive:%s/x.tar:x:v1", "oci:%s/x:v1"} {
+		ref := fmt.Sprintf(format, t.TempDir())
+		i := makeImage(t, 3, 100_000)
+		d := openDestination(t, ref, Options{})
+		var wait sync.WaitGroup
+		for range 3 {
+			for dgst, data := range i.blobs() {
+				wait.Go(func() {
+					if _, err := d.PutBlob(t.Context(), ocispec.Descriptor{Digest: dgst}, io.MultiReader(bytes.NewReader(data))); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		}
+		wait.Wait()
+		if err := errors.Join(d.PutManifest(t.Context(), i.manifest, true), d.Commit(t.Context()), d.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(format, "docker") {
+			checkDockerArchive(t, ref, i)
+		} else {
+			checkImage(t, openSource(t, ref, Options{}), i)
+		}
+	}
+}
+
 func TestArchivesGoThroughPipes(t *testing.T) {
 	i := makeImage(t, 3, 300_000)
 	for _, format := range []string{"oci-archive:%s", "docker-archive:%s"} {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -245,6 +246,28 @@ func TestLyingMirrorIsRejected(t *testing.T) {
 	}
 	if _, err := readBlob(t, s, i.parsed.Layers[0]); err != nil {
 		t.Errorf("another blob: %v", err)
+	}
+}
+
+func TestMirrorThatLiesAndLeavesIsRejected(t *testing.T) {
+	i := makeImage(t, 1, 100_000)
+	desc, data := i.big()
+	mirror, _, ref, opts := mirrored(t, i, nil)
+	mirror.Plan(faultyregistry.Rule{Path: "/blobs/", Fault: func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		faultyregistry.Corrupt(100)(w, r, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			faultyregistry.Drop(5000)(w, r, next)
+		}))
+	}})
+	s := openSource(t, ref, opts)
+	got, err := readBlob(t, s, desc)
+	if err != nil || len(got) != len(data) || bytes.Equal(got, data) {
+		t.Fatalf("the mirror did not lie: %v", err)
+	}
+	if !s.Reject(desc.Digest) {
+		t.Fatal("there is nobody else")
+	}
+	if got, err = readBlob(t, s, desc); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("from the registry: %v", err)
 	}
 }
 

@@ -2,11 +2,9 @@ package transport
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"net/http"
 	"slices"
 	"sync"
 
@@ -27,7 +25,7 @@ type registrySource struct {
 	cancel   context.CancelCauseFunc
 
 	mu       sync.Mutex
-	servers  map[digest.Digest]*endpoint   // who gave a blob last
+	servers  map[digest.Digest][]*endpoint // who gave a blob or parts of it, in the order in which they were asked
 	rejected map[digest.Digest][]*endpoint // who gave a wrong one
 }
 
@@ -35,7 +33,7 @@ var _ Source = (*registrySource)(nil)
 
 func openRegistrySource(ref Reference, opts Options) (*registrySource, error) {
 	s := &registrySource{
-		ref: ref, opts: opts, servers: map[digest.Digest]*endpoint{}, rejected: map[digest.Digest][]*endpoint{},
+		ref: ref, opts: opts, servers: map[digest.Digest][]*endpoint{}, rejected: map[digest.Digest][]*endpoint{},
 	}
 	s.hosts = newHosts(&s.opts)
 	known := map[place]*endpoint{}
@@ -187,28 +185,38 @@ func (s *registrySource) trusted(d digest.Digest) []*endpoint {
 	})
 }
 
-func (s *registrySource) served(d digest.Digest, e *endpoint) {
+// served records who gives a blob from an offset on.
+func (s *registrySource) served(d digest.Digest, e *endpoint, offset int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.servers[d] = e
+	if offset == 0 {
+		s.servers[d] = nil
+	}
+	if !slices.Contains(s.servers[d], e) {
+		s.servers[d] = append(s.servers[d], e)
+	}
 }
 
 // Reject implements [Source].
 func (s *registrySource) Reject(d digest.Digest) bool {
 	s.mu.Lock()
-	e := s.servers[d]
-	if e != nil {
-		delete(s.servers, d)
-		s.rejected[d] = append(s.rejected[d], e)
+	liars := s.servers[d]
+	if len(liars) > 1 {
+		// Which part was wrong nobody knows; the last one stepped in for the others.
+		liars = liars[:len(liars)-1]
 	}
+	delete(s.servers, d)
+	s.rejected[d] = append(s.rejected[d], liars...)
 	s.mu.Unlock()
-	others := len(s.trusted(d)) > 0
-	if e != nil && others {
+	if len(liars) == 0 || len(s.trusted(d)) == 0 {
+		return false
+	}
+	for _, e := range liars {
 		s.opts.event(Event{
 			Kind: EventMirror, Host: e.place.host, Digest: d, Err: fmt.Errorf("blob %s: %w", d, ErrDigest),
 		})
 	}
-	return e != nil && others
+	return true
 }
 
 // Referrers implements [Source].
@@ -253,70 +261,4 @@ func (s *registrySource) Close() error {
 	s.cancel(fs.ErrClosed)
 	s.hosts.close()
 	return nil
-}
-
-// head asks for the descriptor of a manifest. It is false if the registry says too little.
-func (e *endpoint) head(ctx context.Context, name string) (ocispec.Descriptor, bool, error) {
-	res, err := e.do(ctx, request{
-		method: http.MethodHead, path: "manifests/" + name, header: acceptManifests(), want: []int{http.StatusOK},
-	})
-	if errors.Is(err, ErrUnsupported) {
-		return ocispec.Descriptor{}, false, nil
-	}
-	if err != nil {
-		return ocispec.Descriptor{}, false, err
-	}
-	res.Body.Close()
-	desc := ocispec.Descriptor{
-		MediaType: res.Header.Get("Content-Type"), Digest: digest.Digest(res.Header.Get("Docker-Content-Digest")),
-		Size: res.ContentLength,
-	}
-	known := manifest.CheckDescriptor(desc) == nil && (manifest.IsIndex(desc.MediaType) || manifest.IsManifest(desc.MediaType))
-	if !known {
-		return ocispec.Descriptor{}, false, nil
-	}
-	return desc, true, nil
-}
-
-func acceptManifests() http.Header { return http.Header{"Accept": manifest.Accepted()} }
-
-// manifest reads a manifest by tag or digest and verifies it: against want, unless that is empty,
-// and against the digest that the registry says it has.
-func (e *endpoint) manifest(ctx context.Context, name string, want digest.Digest) (Manifest, error) {
-	raw, header, err := e.document(ctx, request{
-		method: http.MethodGet, path: "manifests/" + name, header: acceptManifests(), want: []int{http.StatusOK}, digest: want,
-	})
-	if err != nil {
-		return Manifest{}, err
-	}
-	said := digest.Digest(header.Get("Docker-Content-Digest"))
-	return verified(raw, header.Get("Content-Type"), want, said)
-}
-
-// verified makes a manifest of raw, if it has all the digests that are not empty.
-func verified(raw []byte, mediaType string, digests ...digest.Digest) (Manifest, error) {
-	m := Manifest{Raw: raw}
-	for _, d := range digests {
-		if d == "" {
-			continue
-		}
-		if err := manifest.CheckDigest(d); err != nil {
-			return Manifest{}, fmt.Errorf("%w: %w", ErrDigest, err)
-		}
-		if got := d.Algorithm().FromBytes(raw); got != d {
-			return Manifest{}, fmt.Errorf("manifest has the digest %s instead of %s: %w", got, d, ErrDigest)
-		}
-		if m.Digest == "" {
-			m.Digest = d
-		}
-	}
-	if m.Digest == "" {
-		m.Digest = digest.FromBytes(raw)
-	}
-	var err error
-	m.MediaType, err = manifest.MediaType(raw, mediaType)
-	if errors.Is(err, manifest.ErrSchema1) {
-		err = fmt.Errorf("%w: %w", ErrUnsupported, err)
-	}
-	return m, err
 }
