@@ -164,11 +164,13 @@ func TestWeReadWhatSkopeoWrites(t *testing.T) {
 	}
 }
 
-func TestPodmanLoadsDockerArchive(t *testing.T) {
+func TestPodmanLoadsOurArchivesAndWeReadItsOwn(t *testing.T) {
 	testenv.Root(t)
 	podman := testenv.Peer(t, "podman")
 	dir := t.TempDir()
-	put(t, "docker-archive:"+dir+"/x.tar:localhost/loaded:v1", Options{}, makeImage(t, 5, 20_000))
+	first, second := makeImage(t, 5, 20_000), makeImage(t, 6, 20_000)
+	put(t, "docker-archive:"+dir+"/x.tar:localhost/loaded:v1", Options{}, first)
+	put(t, "docker-archive:"+dir+"/y.tar:localhost/second:v2", Options{}, second)
 	runroot, err := os.MkdirTemp("", "cfs") // podman takes at most 50 bytes
 	if err != nil {
 		t.Fatal(err)
@@ -189,6 +191,24 @@ func TestPodmanLoadsDockerArchive(t *testing.T) {
 	run("load", "--input", filepath.Join(dir, "x.tar"))
 	if out := run("images", "--format", "{{.Repository}}:{{.Tag}}"); !strings.Contains(out, "localhost/loaded:v1") {
 		t.Errorf("images:\n%s", out)
+	}
+	run("load", "--input", filepath.Join(dir, "y.tar"))
+	run("save", "--multi-image-archive", "--output", filepath.Join(dir, "both.tar"), "localhost/loaded:v1", "localhost/second:v2")
+	checkDockerArchive(t, "docker-archive:"+dir+"/both.tar:localhost/loaded:v1", first)
+	checkDockerArchive(t, "docker-archive:"+dir+"/both.tar:localhost/second:v2", second)
+	if s, err := OpenSource(t.Context(), parse(t, "docker-archive:"+dir+"/both.tar"), Options{}); err == nil {
+		s.Close()
+		t.Error("one of two images was chosen")
+	}
+	run("save", "--format", "oci-archive", "--output", filepath.Join(dir, "oci.tar"), "localhost/loaded:v1")
+	s := openSource(t, "oci-archive:"+dir+"/oci.tar", Options{})
+	m, err := s.Manifest(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := manifest.ParseManifest(m.Raw)
+	if err != nil || len(parsed.Layers) != 2 {
+		t.Errorf("oci-archive of podman: %d layers, %v", len(parsed.Layers), err)
 	}
 }
 
