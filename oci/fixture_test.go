@@ -6,12 +6,10 @@ import (
 	"compress/gzip"
 	"io"
 	"log"
-	"net/http"
-	"net/http/httptest"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -23,6 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/go-composefs/composefs/fsverity"
+	"github.com/go-composefs/composefs/internal/faultyregistry"
 	"github.com/go-composefs/composefs/oci/transport"
 	"github.com/go-composefs/composefs/repository"
 )
@@ -42,35 +41,26 @@ func newRepository(t testing.TB) *repository.Repository {
 	return r
 }
 
-// testRegistry is a registry in this process, which notes requests.
+// testRegistry is a registry in this process, which notes requests, and answers wrongly if it is told to.
 type testRegistry struct {
+	*faultyregistry.Server
 	host string
-
-	mu       sync.Mutex
-	requests []string
 }
 
 func newRegistry(t testing.TB) *testRegistry {
 	t.Helper()
-	r := &testRegistry{}
-	handler := registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true))
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		r.mu.Lock()
-		r.requests = append(r.requests, req.Method+" "+req.URL.Path)
-		r.mu.Unlock()
-		handler.ServeHTTP(w, req)
-	}))
-	t.Cleanup(server.Close)
-	r.host = strings.TrimPrefix(server.URL, "http://")
-	return r
+	s := faultyregistry.New(registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true)))
+	t.Cleanup(s.Close)
+	return &testRegistry{s, s.Host()}
 }
 
 // taken returns the requests since it was called before.
 func (r *testRegistry) taken() []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	list := r.requests
-	r.requests = nil
+	var list []string
+	for _, req := range r.Requests() {
+		list = append(list, req.Method+" "+req.Path)
+	}
+	r.Reset()
 	return list
 }
 
@@ -99,7 +89,9 @@ func (r *testRegistry) source(t testing.TB, image string) transport.Source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := transport.OpenSource(t.Context(), ref, transport.Options{PlainHTTP: func(string) bool { return true }, Retries: -1})
+	s, err := transport.OpenSource(t.Context(), ref, transport.Options{
+		PlainHTTP: func(string) bool { return true }, Retries: 2, RetryDelay: time.Millisecond, IdleTimeout: time.Second,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -159,19 +159,22 @@ func WithoutHeader(name string) Fault {
 
 // Endless answers with a body of n bytes, or without end if n is negative, without saying how long it is.
 func Endless(n int64, mediaType string) Fault {
-	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
 		w.Header().Set("Content-Type", mediaType)
 		w.WriteHeader(http.StatusOK)
+		if r.Method == http.MethodHead {
+			return // the server would swallow the body without end
+		}
 		piece := bytes.Repeat([]byte(" "), 64<<10)
-		for n != 0 {
-			if n > 0 && n < int64(len(piece)) {
-				piece = piece[:n]
+		for left := n; left != 0; {
+			if left > 0 && left < int64(len(piece)) {
+				piece = piece[:left]
 			}
 			if _, err := w.Write(piece); err != nil {
 				return
 			}
-			if n > 0 {
-				n -= int64(len(piece))
+			if left > 0 {
+				left -= int64(len(piece))
 			}
 		}
 	}
