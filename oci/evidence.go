@@ -79,12 +79,8 @@ func computeDigests(ctx context.Context, img *Image, opts evidenceOptions, want 
 		return d, err
 	}
 	if want.layers {
-		for n, l := range img.Layers {
-			sum, err := layerDigest(ctx, l, opts)
-			if err != nil {
-				return d, fmt.Errorf("layer %d of %d, %s: %w", n+1, len(img.Layers), l.Digest, err)
-			}
-			d.Layers = append(d.Layers, sum)
+		if d.Layers, err = layerDigests(ctx, img, opts); err != nil {
+			return d, err
 		}
 	}
 	v := Variant{Format: erofs.FormatV1, Transform: TransformCanonical}
@@ -112,6 +108,23 @@ func computeDigests(ctx context.Context, img *Image, opts evidenceOptions, want 
 	}
 	d.Bootable, err = treeDigest(root, opts.alg)
 	return d, err
+}
+
+// layerDigests returns the digest of each layer as an image of its own, or nothing if one of them cannot be that: a
+// hard link to what a lower layer has says nothing without it.
+func layerDigests(ctx context.Context, img *Image, opts evidenceOptions) ([]fsverity.Digest, error) {
+	var list []fsverity.Digest
+	for n, l := range img.Layers {
+		sum, err := layerDigest(ctx, l, opts)
+		if errors.Is(err, layer.ErrEntry) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("layer %d of %d, %s: %w", n+1, len(img.Layers), l.Digest, err)
+		}
+		list = append(list, sum)
+	}
+	return list, nil
 }
 
 func layerDigest(ctx context.Context, l Layer, opts evidenceOptions) (fsverity.Digest, error) {

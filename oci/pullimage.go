@@ -63,7 +63,7 @@ func (p *puller) config(ctx context.Context, img *Image) error {
 	}
 	for {
 		raw, err = p.fetchConfig(ctx, img)
-		if err == nil || ctx.Err() != nil || !errors.Is(err, ErrCorrupt) || !p.from.Reject(d.Digest) {
+		if err == nil || ctx.Err() != nil || !isWrong(err) || !p.from.Reject(d.Digest) {
 			break
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/go-composefs/composefs/layer"
 	"github.com/go-composefs/composefs/objects"
 	"github.com/go-composefs/composefs/oci/compress"
+	"github.com/go-composefs/composefs/oci/transport"
 	"github.com/go-composefs/composefs/splitstream"
 )
 
@@ -67,7 +68,7 @@ func (p *puller) pullLayer(ctx context.Context, l Layer, blob bool) error {
 	for {
 		d, err = p.readLayer(ctx, l, blob)
 		// Where several servers have the blob another one may give the right one.
-		if err == nil || ctx.Err() != nil || !errors.Is(err, ErrCorrupt) || !p.from.Reject(l.Digest) {
+		if err == nil || ctx.Err() != nil || !isWrong(err) || !p.from.Reject(l.Digest) {
 			break
 		}
 	}
@@ -150,6 +151,11 @@ func (t tapped) Read(p []byte) (int, error) {
 	n, err := t.r.Read(p)
 	t.to(p[:n])
 	return n, err
+}
+
+// isWrong says whether an error is that a blob is not what it is said to be.
+func isWrong(err error) bool {
+	return errors.Is(err, ErrCorrupt) || errors.Is(err, transport.ErrDigest)
 }
 
 // isContent says whether an error of reading a layer is about what the blob holds.

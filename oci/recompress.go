@@ -211,6 +211,10 @@ func (p *pusher) writeAnew(ctx context.Context, l Layer, kind Compression, copyT
 	r := p.newProduced(l, produce)
 	defer r.Close()
 	desc, err := p.to.PutBlob(ctx, ocispec.Descriptor{MediaType: kind.mediaType(l.MediaType), Size: transport.UnknownSize}, r)
+	if kind == CompressionZstdChunked && errors.Is(err, compress.ErrTar) {
+		// Not every tar can be in pieces.
+		return p.writeAnew(ctx, l, CompressionZstd, copyTar)
+	}
 	desc.MediaType, desc.Annotations = kind.mediaType(l.MediaType), annotations
 	return desc, err
 }

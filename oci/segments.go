@@ -21,9 +21,12 @@ import (
 // Segment is a part of a layer's tar: bytes, or all of a regular file's content as a file of this machine,
 // which the repository shares blocks with where the filesystem can.
 type Segment struct {
-	Data []byte
+	Data []byte   // whoever takes the segment has it
 	File *os.File // nil for bytes; whoever takes the segment closes it
 	Size int64    // of the file's content, in bytes
+	// Content is the file's from its beginning, and fails at the end if the file has changed; nil: nobody can
+	// tell, but by the diff_id.
+	Content io.Reader
 }
 
 // SegmentSource is a [transport.Source] that has layers as files.
@@ -155,7 +158,11 @@ func (a *assembly) part(one *part) error {
 		return a.inline(data)
 	}
 	// The data were read for the store, or will be: the page cache has them.
-	n, err := io.Copy(a.hash, io.NewSectionReader(one.File, 0, one.Size))
+	content := one.Content
+	if content == nil {
+		content = io.NewSectionReader(one.File, 0, one.Size)
+	}
+	n, err := io.Copy(a.hash, content)
 	if err == nil && n < one.Size {
 		err = objects.ErrChanged
 	}

@@ -87,11 +87,14 @@ func (s *storageSource) Segments(ctx context.Context, diffID digest.Digest) iter
 	}
 }
 
-// segmentsOf passes the segments on. That a file has changed since podman wrote it is seen by the tar's diff_id.
+// segmentsOf passes the segments on.
 func segmentsOf(ctx context.Context, l *containersstorage.Layer) iter.Seq2[Segment, error] {
 	return func(yield func(Segment, error) bool) {
 		for s, err := range l.Segments(ctx) {
-			one := Segment{Data: bytes.Clone(s.Data), File: s.File, Size: s.Size}
+			one := Segment{Data: s.Data}
+			if s.File != nil {
+				one = Segment{File: s.File, Size: s.Size, Content: s.Content()}
+			}
 			if !yield(one, err) || err != nil {
 				return
 			}
