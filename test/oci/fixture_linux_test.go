@@ -20,7 +20,7 @@ func program(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		testenv.Missing(t, "oci", name+" is not installed (see the Makefile's target deps)")
+		testenv.Missing(t, "containers", name+" is not installed (see the Makefile's target deps)")
 	}
 	return path
 }
