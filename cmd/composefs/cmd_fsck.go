@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/go-composefs/composefs/internal/bytesize"
+	"github.com/go-composefs/composefs/oci"
 	"github.com/go-composefs/composefs/repository"
 )
 
@@ -127,6 +128,10 @@ func (a *app) fsck(cmd *cobra.Command, c *fsckCommand) error {
 	case err != nil:
 		return err
 	}
+	containers, err := oci.Check(cmd.Context(), r, !c.opts.NoData)
+	if err != nil {
+		return err
+	}
 	for _, p := range found.Problems {
 		// What is so damaged that it has no names is shown without.
 		_ = nameContainers(cmd.Context(), r, p.NeededBy)
@@ -136,6 +141,13 @@ func (a *app) fsck(cmd *cobra.Command, c *fsckCommand) error {
 			return errors.Join(err, a.printChecked(r, found, c))
 		}
 	}
+	// Mending what is wrong with objects may have mended these: they are looked at last.
+	if c.repair && len(containers) > 0 {
+		if containers, err = oci.Check(cmd.Context(), r, !c.opts.NoData); err != nil {
+			return err
+		}
+	}
+	found.Problems = append(found.Problems, containers...)
 	if err := a.printChecked(r, found, c); err != nil {
 		return err
 	}

@@ -196,18 +196,18 @@ func (b *bench) pulls(reg *benchRegistry, layers []string, title string) error {
 		return b.ours("composefs", "pull", "--quiet", "--plain-http", "--repo", repo, image, name)
 	}
 	contestants := []contestant{
-		{name: "skopeo copy, umoci unpack", prepare: func() error { return errors.Join(b.setAside(layout, bundle), b.removeAside(), syncFilesystem(b.dir)) }, commands: []command{
+		{name: "skopeo copy, umoci unpack", prepare: func() error { return errors.Join(b.setAside(layout, bundle), syncFilesystem(b.dir)) }, commands: []command{
 			{argv: []string{"skopeo", "copy", "--quiet", "--src-tls-verify=false", "docker://" + first, "oci:" + layout + ":image"}},
 			{argv: []string{"umoci", "unpack", "--image", layout + ":image", bundle}},
 		}},
-		{name: "ours", prepare: func() error { return errors.Join(b.newRepo(repo), b.removeAside(), syncFilesystem(b.dir)) }, commands: []command{{argv: pull(first, "first")}}},
+		{name: "ours", prepare: func() error { return b.newRepo(repo) }, commands: []command{{argv: pull(first, "first")}}},
 	}
 	cfsctl := filepath.Join(b.peers, "bin", "cfsctl")
 	if _, err := os.Stat(cfsctl); err == nil {
 		contestants = append(contestants, contestant{
 			name: "cfsctl oci pull",
 			prepare: func() error {
-				return errors.Join(b.setAside(theirs), b.removeAside(),
+				return errors.Join(b.setAside(theirs),
 					exec.Command(cfsctl, "--repo", theirs, "init", "--insecure", "--algorithm", "fsverity-sha256-12").Run(), syncFilesystem(b.dir))
 			},
 			commands: []command{{argv: []string{"env", "HOME=" + reg.home, cfsctl, "--repo", theirs, "oci", "pull", "docker://" + first, "first"}}},
