@@ -9,6 +9,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -24,9 +25,12 @@ var (
 	pageJS string
 )
 
-var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"size": bytesize.String, "text": text, "names": names, "times": times, "bar": bar, "percent": percent, "counted": counted,
-}).Parse(pageHTML))
+// page is parsed when it is first wanted: programs that link this package seldom write a report.
+var page = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("page").Funcs(template.FuncMap{
+		"size": bytesize.String, "text": text, "names": names, "times": times, "bar": bar, "percent": percent, "counted": counted,
+	}).Parse(pageHTML))
+})
 
 // maxMatrix is how many images the matrix has: with more nobody reads it.
 const maxMatrix = 40
@@ -72,7 +76,7 @@ func (p *Report) Write(w io.Writer) error {
 		img.Root.each(func(n *Node) { n.Name = text(n.Name) })
 		v.Data = append(v.Data, imageData{text(img.Label()), img.Root})
 	}
-	if err := page.Execute(w, v); err != nil {
+	if err := page().Execute(w, v); err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
 	return nil

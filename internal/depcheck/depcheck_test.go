@@ -56,7 +56,7 @@ var rows = []row{
 			"oci/selinux repository", "oci/containersstorage repository",
 		},
 		modules: []string{
-			"github.com/BurntSushi/toml", "github.com/dlclark/regexp2/v2", "github.com/distribution/reference",
+			"github.com/BurntSushi/toml", "github.com/dlclark/regexp2/v2",
 			"github.com/google/go-containerregistry", "github.com/docker/cli", "github.com/docker/docker-credential-helpers",
 			"github.com/sirupsen/logrus", "github.com/klauspost/pgzip", "github.com/vbatts/tar-split",
 		},

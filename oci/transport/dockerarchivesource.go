@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -98,11 +97,14 @@ func (s *dockerArchiveSource) find() (dockerArchiveImage, error) {
 
 // normalTag returns a name with its registry, for archives have Docker's without.
 func normalTag(tag string) string {
-	named, err := reference.ParseNormalizedNamed(tag)
+	name, err := parseImageName(tag)
 	if err != nil {
 		return tag
 	}
-	return reference.TagNameOnly(named).String()
+	if name.tag == "" && name.digest == "" {
+		name.tag = defaultTag
+	}
+	return name.String()
 }
 
 func (s *dockerArchiveSource) names() string {

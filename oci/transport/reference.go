@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/go-composefs/composefs/oci/manifest"
@@ -74,24 +73,15 @@ func parseDocker(s, rest string) (Reference, error) {
 		// It could be the tag of a repository called sha256, which nobody has meant yet.
 		return Reference{}, fmt.Errorf("%w %q: it is only a digest", ErrReference, s)
 	}
-	named, err := reference.ParseNormalizedNamed(rest)
+	name, err := parseImageName(rest)
 	if err != nil {
 		return Reference{}, fmt.Errorf("%w %q: %w", ErrReference, s, err)
 	}
 	r := Reference{
-		transport: Docker, registry: reference.Domain(named), repo: reference.Path(named), index: noIndex,
-	}
-	if tagged, ok := named.(reference.Tagged); ok {
-		r.tag = tagged.Tag()
-	}
-	if digested, ok := named.(reference.Digested); ok {
-		r.digest = digested.Digest()
-		if err := manifest.CheckDigest(r.digest); err != nil {
-			return Reference{}, fmt.Errorf("%w %q: %w", ErrReference, s, err)
-		}
+		transport: Docker, registry: name.host, repo: name.repo, tag: name.tag, digest: name.digest, index: noIndex,
 	}
 	if r.tag == "" && r.digest == "" {
-		r.tag = "latest"
+		r.tag = defaultTag
 	}
 	return r, nil
 }
@@ -168,14 +158,7 @@ func (r Reference) String() string {
 }
 
 func (r Reference) dockerName() string {
-	s := r.registry + "/" + r.repo
-	if r.tag != "" {
-		s += ":" + r.tag
-	}
-	if r.digest != "" {
-		s += "@" + r.digest.String()
-	}
-	return s
+	return imageName{host: r.registry, repo: r.repo, tag: r.tag, digest: r.digest}.String()
 }
 
 // Familiar returns the shortest text that Parse takes for the reference, as Docker shows names: without
@@ -184,8 +167,8 @@ func (r Reference) Familiar() string {
 	if r.transport != Docker {
 		return r.String()
 	}
-	short := strings.TrimPrefix(r.dockerName(), "docker.io/")
-	if rest, ok := strings.CutPrefix(short, "library/"); ok && !strings.Contains(rest, "/") {
+	short := strings.TrimPrefix(r.dockerName(), dockerHost+"/")
+	if rest, ok := strings.CutPrefix(short, dockerLibrary); ok && !strings.Contains(rest, "/") {
 		short = rest
 	}
 	if back, err := Parse(short); err != nil || back != r {

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/BurntSushi/toml"
-	"github.com/distribution/reference"
 )
 
 // maxConfigFile bounds a configuration file in bytes.
@@ -234,9 +233,12 @@ func (e *registryEntry) move(name, location string) (place, error) {
 		rest = "/" + repo
 	}
 	moved := strings.TrimRight(location, "/") + rest
-	named, err := reference.ParseNamed(moved)
+	parsed, err := parseImageName(moved)
+	if err == nil && parsed.String() != moved {
+		err = fmt.Errorf("it lacks the registry of %s", parsed)
+	}
 	if err != nil {
 		return place{}, fmt.Errorf("location of %s in registries.conf: %q: %w", name, moved, err)
 	}
-	return place{host: reference.Domain(named), repo: reference.Path(named)}, nil
+	return place{host: parsed.host, repo: parsed.repo}, nil
 }
