@@ -77,6 +77,14 @@ func Untag(ctx context.Context, r *repository.Repository, tag string) error {
 	if err := r.UntagStream(ctx, tagRef(tag)); err != nil {
 		return err
 	}
+	return removeIndexRef(ctx, r, tag)
+}
+
+// removeIndexRef lets go of the index that a tag was pulled from, if there is one: looking costs nothing.
+func removeIndexRef(ctx context.Context, r *repository.Repository, tag string) error {
+	if _, err := r.ResolveStream("refs/" + indexRef(tag)); errors.Is(err, ErrNotFound) {
+		return nil
+	}
 	if err := r.UntagStream(ctx, indexRef(tag)); err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}

@@ -323,7 +323,7 @@ func (p *puller) tag(pulled *Pulled) error {
 func (p *puller) tidy(ctx context.Context, pulled *Pulled) error {
 	if pulled.Index == nil {
 		for _, tag := range p.opts.Tags {
-			if err := p.r.UntagStream(ctx, indexRef(tag)); err != nil && !errors.Is(err, ErrNotFound) {
+			if err := removeIndexRef(ctx, p.r, tag); err != nil {
 				return err
 			}
 		}

@@ -2,7 +2,6 @@ package oci
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/opencontainers/go-digest"
@@ -98,7 +97,7 @@ func sealImage(ctx context.Context, r *repository.Repository, img *Image, opts S
 	}
 	for _, tag := range opts.Tags {
 		// It is none of the index's any more.
-		if err := r.UntagStream(ctx, indexRef(tag)); err != nil && !errors.Is(err, ErrNotFound) {
+		if err := removeIndexRef(ctx, r, tag); err != nil {
 			return nil, err
 		}
 	}

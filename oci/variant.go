@@ -68,6 +68,7 @@ func (v Variant) key() string {
 		key += ".xattrs=keep-user-xattrs"
 	case TransformNone:
 		key += ".transform=none"
+	case TransformCanonical:
 	}
 	return key
 }

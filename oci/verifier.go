@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -35,9 +36,9 @@ func (v *verifier) Read(p []byte) (int, error) {
 	n, err := v.r.Read(p[:min(int64(len(p)), v.left)])
 	v.hash.Write(p[:n])
 	v.left -= int64(n)
-	if err == io.EOF && v.left > 0 {
+	if errors.Is(err, io.EOF) && v.left > 0 {
 		err = fmt.Errorf("%w: it ends %d bytes before its size of %d", ErrCorrupt, v.left, v.desc.Size)
-	} else if err == io.EOF && n > 0 {
+	} else if errors.Is(err, io.EOF) && n > 0 {
 		err = nil
 	}
 	return n, err

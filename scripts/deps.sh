@@ -18,6 +18,7 @@ fsverity fsverity
 gcc gcc
 mkfs.btrfs btrfs-progs
 mmdebstrap mmdebstrap
+htpasswd apache2-utils
 modprobe kmod
 mount mount
 openssl openssl

@@ -32,7 +32,7 @@ part fsverity 'no fsverity: make deps' have fsverity
 part vm 'no QEMU or a tool to make a guest: make deps' \
 	have qemu-system-x86_64 busybox cpio depmod modprobe xz mkfs.ext4 debugfs dpkg-deb
 part containers "no skopeo, umoci, docker-registry, podman, crun, runc or mmdebstrap: make deps" \
-	have skopeo umoci docker-registry podman crun runc mmdebstrap
+	have skopeo umoci docker-registry podman crun runc mmdebstrap htpasswd
 part openssl 'no openssl: make deps' have openssl
 part browser 'no Chromium: make deps' have chromium
 part shared 'no shared test data beside the checkout' [ -d "$shared/testdata" ]

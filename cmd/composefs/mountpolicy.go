@@ -23,7 +23,7 @@ func (a *app) approvedRootfs(cmd *cobra.Command, name string) (string, error) {
 	}
 	r, err := a.openRepository(cmd, repository.Options{})
 	if err != nil {
-		return name, nil //nolint:nilerr // opening the image says why
+		return name, nil // opening the image says why
 	}
 	defer r.Close()
 	if _, err := r.ResolveImage(name); err == nil {

@@ -40,8 +40,10 @@ func kindsTar(t testing.TB) []byte {
 		for j := 0; j < size; j += 1 + rnd.IntN(9) {
 			content[j] = byte(rnd.IntN(4))
 		}
-		add(tar.Header{Typeflag: tar.TypeReg, Name: fmt.Sprintf("usr/file%d", i), Mode: 0o4755, Uid: 7, Gid: 8, Format: tar.FormatPAX,
-			PAXRecords: map[string]string{"SCHILY.xattr.user.a": "b\xff", "SCHILY.xattr.security.capability": "\x01\x00"}}, content)
+		add(tar.Header{
+			Typeflag: tar.TypeReg, Name: fmt.Sprintf("usr/file%d", i), Mode: 0o4755, Uid: 7, Gid: 8, Format: tar.FormatPAX,
+			PAXRecords: map[string]string{"SCHILY.xattr.user.a": "b\xff", "SCHILY.xattr.security.capability": "\x01\x00"},
+		}, content)
 	}
 	add(tar.Header{Typeflag: tar.TypeLink, Name: "usr/hard", Linkname: "usr/file1"}, nil)
 	add(tar.Header{Typeflag: tar.TypeSymlink, Name: "usr/" + strings.Repeat("long", 60), Linkname: "file2"}, nil)

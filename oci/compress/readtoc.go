@@ -122,7 +122,8 @@ func (f *footer) read(r io.ReaderAt, size int64) error {
 }
 
 func (f *footer) parseAnnotations(annotations map[string]string) error {
-	name, text, ok := AnnotationTOC, annotations[AnnotationTOC], false
+	name, text := AnnotationTOC, annotations[AnnotationTOC]
+	var ok bool
 	if f.digest, ok = annotations[AnnotationTOCDigest]; !ok {
 		name, text = oldAnnotationTOC, annotations[oldAnnotationTOC]
 		if f.digest, ok = annotations[oldAnnotationTOCDigest]; !ok {

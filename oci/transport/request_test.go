@@ -32,8 +32,8 @@ func TestRetryAfterIsUnderstood(t *testing.T) {
 }
 
 func TestDelayDoublesUpToItsBound(t *testing.T) {
-	for attempt, most := range map[int]time.Duration{1: 1, 2: 2, 3: 4, 6: 30, 1000: 30} {
-		most *= time.Second
+	for attempt, seconds := range map[int]int{1: 1, 2: 2, 3: 4, 6: 30, 1000: 30} {
+		most := time.Duration(seconds) * time.Second
 		for range 100 {
 			if d := delay(time.Second, attempt); d < most/2 || d > most {
 				t.Errorf("attempt %d waits %v", attempt, d)

@@ -228,14 +228,14 @@ func (b *bench) pulls(reg *benchRegistry, layers []string, title string) error {
 	if err := errors.Join(b.setAside(layout, bundle, theirs), b.removeAside()); err != nil {
 		return err
 	}
-	if err := b.pullShared(r[1], pull(second, "second"), repo, title); err != nil {
+	if err := b.pullShared(r[1], pull(second, "second")); err != nil {
 		return err
 	}
 	return b.pullUnchanged(pull(first, "first"), reg, title)
 }
 
 // pullShared measures the pull of an image whose layers are new and of whose files most are not.
-func (b *bench) pullShared(before result, pull []string, repo, title string) error {
+func (b *bench) pullShared(before result, pull []string) error {
 	work := "pull of another of which 80 % of the files are here, none of the layers"
 	one := result{work: work, name: "ours"}
 	if err := syncFilesystem(b.dir); err != nil {

@@ -136,9 +136,9 @@ func (c command) run() (sample, error) {
 	return sample{
 		wall: wall,
 		cpu:  cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(),
-		rss:  int64(usage.Maxrss) * 1024,
+		rss:  int64(usage.Maxrss) * 1024, //nolint:unconvert // it has 32 bits elsewhere
 
-		written: int64(usage.Oublock) * 512,
+		written: int64(usage.Oublock) * 512, //nolint:unconvert // likewise
 	}, nil
 }
 

@@ -53,7 +53,7 @@ func regular(name, content string, mode int64) entry {
 // replaced directories and files.
 func changes(t testing.TB) string {
 	t.Helper()
-	cap := entry{tar.Header{
+	capable := entry{tar.Header{
 		Name: "usr/bin/capable", Typeflag: tar.TypeReg, Mode: 0o755,
 		PAXRecords: map[string]string{"SCHILY.xattr.security.capability": "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00", "SCHILY.xattr.user.note": "kept by none"},
 	}, strings.Repeat("#!/bin/sh\n", 30)}
@@ -62,7 +62,7 @@ func changes(t testing.TB) string {
 		regular("etc/.wh.debian_version", "", 0o644),
 		regular("etc/os-release.d", "a file of this layer that is long enough to be an object of its own, I hope", 0o640),
 		{tar.Header{Name: "usr/bin/dash-again", Typeflag: tar.TypeLink, Linkname: "usr/bin/dash"}, ""},
-		cap,
+		capable,
 		regular("usr/bin/setuid", "x", 0o4755),
 		{tar.Header{Name: "usr/share/doc/", Typeflag: tar.TypeDir, Mode: 0o700, Uid: 12, Gid: 34}, ""},
 		regular("usr/share/doc/.wh..wh..opq", "", 0o644),
