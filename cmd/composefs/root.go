@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -37,7 +38,7 @@ const rootExample = `  # The tree's files go into the store, its metadata into t
 // composefs runs one command line and returns the exit code.
 func composefs(ctx context.Context, std streams, args []string) int {
 	a := &app{streams: std}
-	root := a.rootCommand()
+	root := a.rootCommand(args)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
@@ -55,7 +56,8 @@ func composefs(ctx context.Context, std streams, args []string) int {
 	return exitCode(err)
 }
 
-func (a *app) rootCommand() *cobra.Command {
+// rootCommand returns the command above all others, with those that a command line may need.
+func (a *app) rootCommand(args []string) *cobra.Command {
 	var showVersion bool
 	root := &cobra.Command{
 		Use:           "composefs COMMAND",
@@ -93,22 +95,58 @@ func (a *app) rootCommand() *cobra.Command {
 		&cobra.Group{ID: groupOther, Title: "More"},
 	)
 	help := a.helpCommand()
+	help.GroupID = groupOther
+	help.Args = usageArgs(help.Args)
 	root.SetHelpCommand(help)
-	add := func(group string, commands ...*cobra.Command) {
+	for _, g := range a.commandGroups() {
+		commands := g.commands()
 		for _, c := range commands {
-			c.GroupID = group
+			c.GroupID = g.id
 			c.Args = usageArgs(c.Args)
-			root.AddCommand(c)
+		}
+		root.AddCommand(commands...)
+		// The others' options, which nobody asked for, would be most of what a short run does.
+		if len(args) > 0 && slices.ContainsFunc(commands, func(c *cobra.Command) bool {
+			return c.Name() == args[0] || c.HasAlias(args[0])
+		}) {
+			return root
 		}
 	}
-	add(groupBuild, a.buildCommand(), a.digestCommand())
-	add(groupInspect, a.lsCommand(), a.statCommand(), a.catCommand(), a.dumpCommand(),
-		a.objectsCommand(), a.diffCommand(), a.checkCommand())
-	add(groupMount, a.mountCommand(), a.umountCommand(), a.mountsCommand(), a.exportCommand())
-	add(groupRepository, a.repositoryCommands()...)
-	add(groupContainers, a.containerCommands()...)
-	add(groupOther, a.doctorCommand(), a.versionCommand(), a.completionCommand(), a.manCommand(), help)
+	root.AddCommand(help)
 	return root
+}
+
+// commandGroup is commands of one group of the help, not all of it perhaps.
+type commandGroup struct {
+	id       string
+	commands func() []*cobra.Command
+}
+
+// commandGroups returns all commands but help: first those that are to start fastest, last those that need
+// all others.
+func (a *app) commandGroups() []commandGroup {
+	return []commandGroup{
+		{id: groupOther, commands: func() []*cobra.Command {
+			return []*cobra.Command{a.versionCommand(), a.doctorCommand()}
+		}},
+		{id: groupMount, commands: func() []*cobra.Command {
+			return []*cobra.Command{a.mountCommand(), a.umountCommand(), a.mountsCommand(), a.exportCommand()}
+		}},
+		{id: groupBuild, commands: func() []*cobra.Command {
+			return []*cobra.Command{a.buildCommand(), a.digestCommand()}
+		}},
+		{id: groupInspect, commands: func() []*cobra.Command {
+			return []*cobra.Command{
+				a.lsCommand(), a.statCommand(), a.catCommand(), a.dumpCommand(),
+				a.objectsCommand(), a.diffCommand(), a.checkCommand(),
+			}
+		}},
+		{id: groupRepository, commands: a.repositoryCommands},
+		{id: groupContainers, commands: a.containerCommands},
+		{id: groupOther, commands: func() []*cobra.Command {
+			return []*cobra.Command{a.completionCommand(), a.manCommand()}
+		}},
+	}
 }
 
 // The groups of commands in the help.
