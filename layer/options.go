@@ -43,7 +43,8 @@ type Options struct {
 	Stream *splitstream.Writer
 	// NoTree makes no tree. Entries are held to what every tar has to keep, and may be what no single
 	// tree has, such as a hard link to what another layer brings; see [Entries]. Memory does not grow with
-	// their number. Sparse files are not stored, for nothing would name the objects.
+	// their number. Sparse files are not stored, for nothing would name the objects. A tar of no bytes has no
+	// entries, as builders make it for steps that change nothing.
 	NoTree bool
 	// Plain says that r is the tar itself, whatever it begins with.
 	Plain bool

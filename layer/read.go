@@ -208,7 +208,7 @@ func (s *splitter) content(t *tar.Reader, n *tree.Inode, external bool) error {
 
 // rest reads what is behind the last entry.
 func (s *splitter) rest() error {
-	if s.source.n == 0 {
+	if s.source.n == 0 && !s.opts.NoTree {
 		return fmt.Errorf("%w: it is empty", ErrFormat)
 	}
 	s.noEnd = s.source.ended

@@ -206,6 +206,23 @@ func TestWhatIsNoTar(t *testing.T) {
 	}
 }
 
+// Some builders make a layer without a byte for a step that changes nothing; composefs-rs takes those as well.
+func TestLayerOfNothingIsEmpty(t *testing.T) {
+	for name, input := range map[string][]byte{"plain": nil, "gzip": compressed(t, nil)["gzip"]} {
+		r, err := layer.Decompress(bytes.NewReader(input))
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := layer.Read(t.Context(), r, layer.Options{Store: &memory{}, NoTree: true, Plain: true})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if want := sha256.Sum256(nil); l.Size != 0 || !bytes.Equal(l.DiffID, want[:]) {
+			t.Errorf("%s: %d bytes, diff_id %x", name, l.Size, l.DiffID)
+		}
+	}
+}
+
 // A tar that was cut after any number of bytes is an error, or has no end.
 func TestCutShort(t *testing.T) {
 	whole := makeTar(t, file("a", "x"), file("b", strings.Repeat("y", 600)), dir("c", 0o755))

@@ -80,13 +80,16 @@ func (i *Image) Size() int64 {
 }
 
 // Open reads the manifest and the config of an image. name is a tag, or "@" and the digest of a manifest;
-// [ErrNotFound] reports one that is not there.
+// [ErrNotFound] reports one that is not there, and together with [ErrCorrupt] one of which something is missing.
 func Open(ctx context.Context, r *repository.Repository, name string) (*Image, error) {
 	id, err := resolve(r, name)
 	if err != nil {
 		return nil, err
 	}
 	img, err := load(ctx, repositoryStreams{r}, id)
+	if errors.Is(err, ErrNotFound) {
+		err = fmt.Errorf("%w: %w", ErrCorrupt, err) // the image is there, and not whole
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open image %s: %w", name, err)
 	}

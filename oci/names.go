@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/go-composefs/composefs/oci/manifest"
 	"github.com/go-composefs/composefs/repository"
 )
 
@@ -54,9 +55,9 @@ func tagOf(ref string) (string, bool) {
 }
 
 // CheckTag returns nil for what can be a tag: at most 255 bytes with "%" and "/" escaped, without control
-// characters, and not beginning with "@", which digests do.
+// characters, and neither a digest nor beginning with "@", as references by a digest do.
 func CheckTag(tag string) error {
-	if tag == "" || strings.HasPrefix(tag, "@") {
+	if tag == "" || strings.HasPrefix(tag, "@") || manifest.CheckDigest(digest.Digest(tag)) == nil {
 		return fmt.Errorf("%w: %q", ErrName, tag)
 	}
 	if err := repository.CheckRef(tagRef(tag)); err != nil {

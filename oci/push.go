@@ -42,6 +42,7 @@ type Pushed struct {
 	LayersPresent int                // that the destination had
 	Bytes         int64              // of blobs that were written
 	Referrers     int                // artifacts about the image that went with it
+	ReferrersLeft int                // those that did not: it is another image there, or there is no place for them
 }
 
 // Push gives an image, named as [Open] takes it, to a destination, and commits that.
@@ -117,6 +118,7 @@ func (p *pusher) referrer(ctx context.Context, d digest.Digest) error {
 		err = p.to.PutManifest(ctx, m, false)
 	}
 	if errors.Is(err, transport.ErrUnsupported) {
+		p.pushed.ReferrersLeft++
 		return nil
 	}
 	if err == nil {
@@ -207,6 +209,7 @@ func (p *pusher) image(ctx context.Context, img *Image) (transport.Manifest, err
 		p.referrers = append(p.referrers, img.Referrers()...)
 		return transport.Manifest{Raw: img.RawManifest, MediaType: img.MediaType, Digest: img.Digest}, nil
 	}
+	p.pushed.ReferrersLeft += len(img.referrers)
 	raw, err := rewriteLayers(img.RawManifest, became)
 	if err != nil {
 		return transport.Manifest{}, err

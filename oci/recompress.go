@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/go-composefs/composefs/oci/compress"
@@ -152,11 +153,27 @@ func (p *pusher) write(ctx context.Context, l Layer) (ocispec.Descriptor, error)
 			return desc, err
 		}
 	}
+	copyTar = checkedTar(l, copyTar)
 	kind := p.opts.Compression
 	if kind == "" || kind == CompressionOriginal {
 		kind = compressionOf(l.Descriptor)
 	}
 	return p.writeAnew(ctx, l, kind, copyTar)
+}
+
+// checkedTar copies a layer's tar, and fails if it is another one than the config says. An original blob is held
+// against its digest where it goes; of one that is compressed anew nobody knows that.
+func checkedTar(l Layer, copyTar func(io.Writer) error) func(io.Writer) error {
+	return func(w io.Writer) error {
+		h := l.DiffID.Algorithm().Hash()
+		if err := copyTar(io.MultiWriter(w, h)); err != nil {
+			return err
+		}
+		if got := digest.NewDigest(l.DiffID.Algorithm(), h); got != l.DiffID {
+			return fmt.Errorf("%w: its tar has the diff_id %s, and the config says %s", ErrCorrupt, got, l.DiffID)
+		}
+		return nil
+	}
 }
 
 // errNoRecipe reports an original blob that cannot be made again.

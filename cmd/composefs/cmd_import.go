@@ -104,7 +104,7 @@ func (a *app) runImport(cmd *cobra.Command, c *importCommand) error {
 		return err
 	}
 	defer r.Close()
-	if err := checkNames(r, c.names); err != nil {
+	if err := checkNames(cmd.Context(), r, c.names); err != nil {
 		return err
 	}
 	source, err := a.openSource(cmd, c)

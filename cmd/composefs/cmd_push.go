@@ -41,6 +41,12 @@ type pushedJSON struct {
 	Recompressed []string        `json:"recompressed"`
 	Layers       pushedCountJSON `json:"layers"`
 	Bytes        int64           `json:"bytes"`
+	Referrers    pushedRefsJSON  `json:"referrers"`
+}
+
+type pushedRefsJSON struct {
+	Sent int `json:"sent"`
+	Left int `json:"left"`
 }
 
 type pushedCountJSON struct {
@@ -112,6 +118,7 @@ func (a *app) pushTo(ctx context.Context, r *repository.Repository, c *pushComma
 		j := pushedJSON{
 			Destination: ref, Manifest: pushed.Manifest.Digest.String(), Original: pushed.Original, Recompressed: []string{},
 			Layers: pushedCountJSON{pushed.Layers, pushed.LayersPresent}, Bytes: pushed.Bytes,
+			Referrers: pushedRefsJSON{pushed.Referrers, pushed.ReferrersLeft},
 		}
 		for _, d := range pushed.Recompressed {
 			j.Recompressed = append(j.Recompressed, d.String())
@@ -121,6 +128,9 @@ func (a *app) pushTo(ctx context.Context, r *repository.Repository, c *pushComma
 	a.remark("%s: %s sent (%s), %d there already", ref, counted(pushed.Layers, "layer"), bytesize.String(pushed.Bytes), pushed.LayersPresent)
 	if !pushed.Original {
 		a.remark("note: it is another image than the one here, for %s compressed anew", counted(len(pushed.Recompressed), "layer"))
+	}
+	if n := pushed.ReferrersLeft; n > 0 {
+		a.remark("note: %s, such as seals and signatures, did not go with it", counted(n, "artifact"))
 	}
 	return a.result(func(w *bufio.Writer) error {
 		_, err := fmt.Fprintln(w, pushed.Manifest.Digest)

@@ -24,8 +24,8 @@ collection ("composefs gc"), and as long as it is mounted; until then it can be 
 				if _, err := fsverity.ParseDigest(name); err == nil {
 					return usagef("%s is a digest: rm removes names, and gc images without names", name)
 				}
-				if err := repository.CheckRef(name); err != nil {
-					return usageError{err}
+				if err := checkName(name); err != nil {
+					return err
 				}
 			}
 			r, err := a.openRepository(cmd, repository.Options{})
@@ -36,8 +36,8 @@ collection ("composefs gc"), and as long as it is mounted; until then it can be 
 			var errs []error
 			isContainer := map[string]bool{}
 			for _, name := range args {
-				if _, err := r.ResolveImage(name); errors.Is(err, repository.ErrNotFound) {
-					if _, errOCI := openContainer(cmd.Context(), r, name); !errors.Is(errOCI, oci.ErrNotFound) && !errors.Is(errOCI, errNoContainer) {
+				if _, err := r.ResolveImage(name); errors.Is(err, repository.ErrNotFound) || errors.Is(err, repository.ErrName) {
+					if _, errOCI := openContainer(cmd.Context(), r, name); !errors.Is(errOCI, errNoContainer) && !errors.Is(errOCI, oci.ErrName) {
 						isContainer[name] = true // also one that is of no use
 						continue
 					}

@@ -23,8 +23,8 @@ A name is any text; slashes divide it: "debian:12", "quay.io/org/app:v1".`,
   composefs tag 5ad8f0c1 rescue`,
 		Args: arguments(2, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := repository.CheckRef(args[1]); err != nil {
-				return usageError{err}
+			if err := checkName(args[1]); err != nil {
+				return err
 			}
 			r, err := a.openRepository(cmd, repository.Options{})
 			if err != nil {
@@ -43,7 +43,10 @@ A name is any text; slashes divide it: "debian:12", "quay.io/org/app:v1".`,
 			if err != nil {
 				return err
 			}
-			if err := checkNames(r, args[1:]); err != nil {
+			if err := repository.CheckRef(args[1]); err != nil {
+				return usageError{err}
+			}
+			if err := checkNames(cmd.Context(), r, args[1:]); err != nil {
 				return err
 			}
 			return r.TagImage(cmd.Context(), args[1], image)

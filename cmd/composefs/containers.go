@@ -7,10 +7,12 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/go-composefs/composefs/fsverity"
 	"github.com/go-composefs/composefs/oci"
+	"github.com/go-composefs/composefs/oci/manifest"
 	"github.com/go-composefs/composefs/repository"
 )
 
@@ -32,7 +34,7 @@ var errNoContainer = errors.New("no such container image")
 // unknownContainer names the repository where a container image is missing.
 func unknownContainer(r *repository.Repository, name string, err error) error {
 	if errors.Is(err, oci.ErrNotFound) {
-		if _, gone := oci.Open(context.Background(), r, name); errors.Is(gone, oci.ErrNotFound) {
+		if _, gone := oci.Open(context.Background(), r, name); errors.Is(gone, oci.ErrNotFound) && !errors.Is(gone, oci.ErrCorrupt) {
 			return fmt.Errorf("%s: %w in repository %s", name, errNoContainer, r.Path())
 		}
 	}
@@ -42,7 +44,7 @@ func unknownContainer(r *repository.Repository, name string, err error) error {
 // openContainer opens a container image by a word of the command line: a tag, "@" and a digest, or the digest
 // of its manifest alone.
 func openContainer(ctx context.Context, r *repository.Repository, word string) (*oci.Image, error) {
-	if strings.HasPrefix(word, "sha256:") || strings.HasPrefix(word, "sha512:") {
+	if manifest.CheckDigest(digest.Digest(word)) == nil {
 		word = "@" + word
 	}
 	img, err := oci.Open(ctx, r, word)

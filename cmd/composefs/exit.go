@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"strings"
 	"syscall"
@@ -136,6 +138,10 @@ func hint(err error) string {
 		return "`composefs images` lists the images of a repository"
 	case errors.Is(err, transport.ErrUnauthorized):
 		return "`podman login` or `docker login` stores credentials"
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return "--plain-http speaks without TLS, to servers that are to be trusted with it"
+	case errors.As(err, new(*tls.CertificateVerificationError)):
+		return "--cert-dir takes a directory with the certificate of an authority, as containers-certs.d(5) describes it"
 	case errors.Is(err, policy.ErrRefused):
 		return "docs/seal.md describes policies; `composefs verify` tells more of an image that is here"
 	case errors.Is(err, errNoImage):

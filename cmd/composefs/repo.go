@@ -141,8 +141,25 @@ func unknownImage(r *repository.Repository, name string, err error) error {
 	return err
 }
 
-// checkNames says whether images can have these names: one cannot be a directory of another.
-func checkNames(r *repository.Repository, names []string) error {
+// checkName says whether an image, a container image or another one, can have a name.
+func checkName(name string) error {
+	err := repository.CheckRef(name)
+	if err == nil || oci.CheckTag(name) == nil {
+		return nil
+	}
+	return usageError{err}
+}
+
+// checkNames says whether images that are none of containers can have these names: one cannot be a directory of
+// another, nor hide a container image.
+func checkNames(ctx context.Context, r *repository.Repository, names []string) error {
+	for _, name := range names {
+		_, err := oci.Open(ctx, r, name)
+		absent := errors.Is(err, oci.ErrNotFound) && !errors.Is(err, oci.ErrCorrupt)
+		if !absent && !errors.Is(err, oci.ErrName) {
+			return fmt.Errorf("%s is the name of a container image (`composefs rm` takes it away): %w", name, repository.ErrName)
+		}
+	}
 	images, err := r.Images()
 	if err != nil {
 		return err
