@@ -43,7 +43,7 @@ func (c *Compression) Set(s string) error {
 func (c *Compression) String() string { return string(*c) }
 
 // Type names the kind of value for usage messages.
-func (*Compression) Type() string { return "compression" }
+func (*Compression) Type() string { return "WORD" }
 
 // chunkedAnnotation marks blobs of zstd:chunked.
 const chunkedAnnotation = "io.github.containers.zstd-chunked.manifest-checksum"

@@ -35,7 +35,7 @@ func (t *Transform) Set(s string) error {
 func (t *Transform) String() string { return string(*t) }
 
 // Type names the kind of value for usage messages.
-func (*Transform) Type() string { return "transform" }
+func (*Transform) Type() string { return "WORD" }
 
 // Variant is one of the composefs images that an image can have. The zero value is the canonical one of
 // format V0.

@@ -40,7 +40,7 @@ func (s *Style) Set(text string) error {
 func (s *Style) String() string { return string(*s) }
 
 // Type names the kind of value for usage messages.
-func (*Style) Type() string { return "style" }
+func (*Style) Type() string { return "WORD" }
 
 // Bars shows how far several things are that go on side by side. Its methods are safe for concurrent use; a
 // nil Bars shows nothing.
