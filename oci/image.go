@@ -87,11 +87,8 @@ func Open(ctx context.Context, r *repository.Repository, name string) (*Image, e
 		return nil, err
 	}
 	img, err := load(ctx, repositoryStreams{r}, id)
-	if errors.Is(err, ErrNotFound) {
-		err = fmt.Errorf("%w: %w", ErrCorrupt, err) // the image is there, and not whole
-	}
 	if err != nil {
-		return nil, fmt.Errorf("open image %s: %w", name, err)
+		return nil, fmt.Errorf("open image %s: %w", name, broken(err))
 	}
 	return img, nil
 }

@@ -209,6 +209,17 @@ func (p *puller) unchanged(ctx context.Context, d digest.Digest) *Pulled {
 		if _, err := p.r.ResolveImage(image.String()); err != nil {
 			return nil
 		}
+		if _, err := p.r.StatObject(image); err != nil {
+			return nil
+		}
+	}
+	// What a repair has taken out of use is brought in anew. All files of all layers would take too long.
+	for _, l := range pulled.Image.Layers {
+		s, err := p.r.OpenStream(l.Stream)
+		if err != nil {
+			return nil
+		}
+		s.Close() // nothing was written
 	}
 	pulled.Stats.LayersPresent = len(pulled.Image.Layers)
 	return pulled

@@ -48,6 +48,9 @@ func Verify(ctx context.Context, r *repository.Repository, img *Image, opts Veri
 		if err := v.readLayers(ctx, r); err != nil {
 			return v, err
 		}
+		if err := v.readImages(ctx, r); err != nil {
+			return v, err
+		}
 		if err := v.compareImages(ctx, where); err != nil {
 			return v, err
 		}
@@ -74,12 +77,12 @@ func (v *Verified) readLayers(ctx context.Context, r *repository.Repository) err
 	for n, l := range v.Image.Layers {
 		s, err := r.OpenStream(l.Stream)
 		if err != nil {
-			return err
+			return fmt.Errorf("layer %d of %d: %w", n+1, len(v.Image.Layers), broken(err))
 		}
 		h := l.DiffID.Algorithm().Hash()
 		_, err = s.Copy(ctx, h)
 		if err = errors.Join(err, s.Close()); err != nil {
-			return fmt.Errorf("layer %d of %d: %w", n+1, len(v.Image.Layers), err)
+			return fmt.Errorf("layer %d of %d: %w", n+1, len(v.Image.Layers), broken(err))
 		}
 		if got := digest.NewDigest(l.DiffID.Algorithm(), h); got != l.DiffID {
 			return fmt.Errorf("layer %d of %d: %w: its tar has the diff_id %s, and the config says %s", n+1, len(v.Image.Layers), ErrCorrupt, got, l.DiffID)
