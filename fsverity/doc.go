@@ -34,6 +34,6 @@
 //
 // [Enable] makes the kernel check a file from then on; [Measure] asks what it checks; [Sum],
 // [File] and [Hasher] compute the same digest without the kernel's help. A signature that the
-// kernel checks is over [FormattedDigest]. All functions are safe for concurrent use; a [Hasher]
+// kernel checks is over [FormattedDigest]; [Signature] reads the one that a file has. All functions are safe for concurrent use; a [Hasher]
 // is not.
 package fsverity

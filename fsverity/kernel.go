@@ -15,6 +15,11 @@ var (
 	ErrAlreadyEnabled = errors.New("fs-verity is enabled already")
 	// ErrDigestMismatch reports a file that is not the one its digest names.
 	ErrDigestMismatch = errors.New("fs-verity digest does not match")
+	// ErrNoSignatures reports a kernel that does not check signatures, or not those of the kind.
+	ErrNoSignatures = errors.New("kernel does not check such fs-verity signatures")
+	// ErrSignatureRefused reports a signature that the kernel does not take: of none whose key is
+	// in its keyring, of another file, or malformed.
+	ErrSignatureRefused = errors.New("kernel refuses the fs-verity signature")
 )
 
 // EnableOptions say how [Enable] protects a file.

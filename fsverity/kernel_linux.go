@@ -12,8 +12,8 @@ import (
 
 // Enable makes the file read-only for good and has the kernel check every byte that is read
 // from it. f is open for reading, and nobody may have it open for writing (ETXTBSY), nor enable
-// it at the same time (EBUSY). The kernel reads the whole file. Errors wrap [ErrAlreadyEnabled]
-// and [ErrNoVerity] where they apply.
+// it at the same time (EBUSY). The kernel reads the whole file. Errors wrap [ErrAlreadyEnabled],
+// [ErrNoVerity], and with a signature those of [SignatureError], where they apply.
 func Enable(f *os.File, opts EnableOptions) error {
 	alg := opts.Algorithm.orDefault()
 	if err := opts.check(); err != nil {
@@ -27,6 +27,8 @@ func Enable(f *os.File, opts EnableOptions) error {
 		return fmt.Errorf("%s: %w", f.Name(), ErrAlreadyEnabled)
 	case isNoVerity(err):
 		return fmt.Errorf("%s: %w: %w", f.Name(), ErrNoVerity, err)
+	case len(opts.Signature) > 0:
+		err = SignatureError(err)
 	}
 	return fmt.Errorf("enable fs-verity of %s: %w", f.Name(), err)
 }

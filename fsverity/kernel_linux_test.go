@@ -124,3 +124,33 @@ func TestFormattedDigest(t *testing.T) {
 		}
 	}
 }
+
+func TestFileWithoutSignature(t *testing.T) {
+	f := openTemp(t, pattern(5000))
+	got, err := fsverity.Signature(f)
+	if got != nil || err != nil && !errors.Is(err, fsverity.ErrNoSignatures) {
+		t.Errorf("Signature gives %q, %v", got, err)
+	}
+}
+
+func TestAnswersAboutSignatures(t *testing.T) {
+	for errno, want := range map[error]error{
+		unix.ENOKEY:       fsverity.ErrSignatureRefused,
+		unix.EKEYREJECTED: fsverity.ErrSignatureRefused,
+		unix.EBADMSG:      fsverity.ErrSignatureRefused,
+		unix.EMSGSIZE:     fsverity.ErrSignatureRefused,
+		unix.ENOPKG:       fsverity.ErrNoSignatures,
+		unix.EIO:          nil,
+		unix.EPERM:        nil,
+	} {
+		err := &os.PathError{Op: "open", Path: "x", Err: errno}
+		got := fsverity.SignatureError(err)
+		refused, none := errors.Is(got, fsverity.ErrSignatureRefused), errors.Is(got, fsverity.ErrNoSignatures)
+		if refused != (want == fsverity.ErrSignatureRefused) || none != (want == fsverity.ErrNoSignatures) || !errors.Is(got, errno) {
+			t.Errorf("%v: got %v, want %v", errno, got, want)
+		}
+		if again := fsverity.SignatureError(got); again.Error() != got.Error() {
+			t.Errorf("wrapped twice: %v", again)
+		}
+	}
+}

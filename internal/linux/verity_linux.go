@@ -42,6 +42,34 @@ func MeasureVerity(f *os.File) (hash uint16, digest []byte, err error) {
 	return buf.head.Algorithm, buf.digest[:size], nil
 }
 
+// ReadVerityMetadata calls FS_IOC_READ_VERITY_METADATA for a kind of metadata, from an offset on, and returns
+// how many bytes it has put into buf.
+func ReadVerityMetadata(f *os.File, kind, offset uint64, buf []byte) (int, error) {
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	pin.Pin(&buf[0])
+	// struct fsverity_read_metadata_arg of include/uapi/linux/fsverity.h
+	arg := struct{ kind, offset, length, buf, reserved uint64 }{
+		kind: kind, offset: offset, length: uint64(len(buf)), buf: uint64(uintptr(unsafe.Pointer(&buf[0]))),
+	}
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var n uintptr
+	var errno unix.Errno
+	err = conn.Control(func(fd uintptr) {
+		n, _, errno = unix.Syscall(unix.SYS_IOCTL, fd, unix.FS_IOC_READ_VERITY_METADATA, uintptr(unsafe.Pointer(&arg)))
+	})
+	switch {
+	case err != nil:
+		return 0, err
+	case errno != 0:
+		return 0, wrap("FS_IOC_READ_VERITY_METADATA", errno)
+	}
+	return min(int(n), len(buf)), nil
+}
+
 func ioctl(f *os.File, request uint, arg unsafe.Pointer) error {
 	conn, err := f.SyscallConn()
 	if err != nil {
