@@ -18,7 +18,8 @@ var (
 	ErrNotFound = fs.ErrNotExist
 	// ErrCorrupt reports an object whose content is not what its name says.
 	ErrCorrupt = errors.New("object does not match its digest")
-	// ErrChanged reports a file that changed while it was stored.
+	// ErrChanged reports a file that changed while it was stored, or an object that was replaced while it was
+	// made again.
 	ErrChanged = errors.New("file changed while it was read")
 )
 
@@ -65,6 +66,7 @@ type Dir struct {
 	noClone    atomic.Bool      // and to share blocks
 	noCopy     atomic.Bool      // and to copy files by itself
 	foreign    sync.Map         // devices (uint64) whose files cannot share blocks with the store
+	kernel     kernel           // nil: the real one
 	beforeStep func(step string) error
 }
 
