@@ -31,6 +31,8 @@ var (
 	ErrCorrupt = errors.New("corrupt repository")
 	// ErrInUse reports a repository that others keep from being changed now.
 	ErrInUse = errors.New("repository is in use")
+	// ErrElsewhere reports an object that only another store has, where it cannot be changed.
+	ErrElsewhere = errors.New("object is in another store")
 	// ErrCollected reports a transaction that lost objects to another program's garbage
 	// collector. It can be begun again.
 	ErrCollected = errors.New("objects were collected during the transaction")

@@ -98,6 +98,10 @@ type Image struct {
 	File *os.File
 }
 
+// openAttempts is how often an image is opened that is another file each time: more often would say that the
+// filesystem does not know its files.
+const openAttempts = 5
+
 // OpenImage opens an image by a name as [Repository.ResolveImage] knows it. While it is open it is not
 // collected, nor is anything that it needs. Close it after use.
 func (r *Repository) OpenImage(name string) (*Image, error) {
@@ -105,18 +109,42 @@ func (r *Repository) OpenImage(name string) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	img, err := r.openImage(digest)
-	if err != nil {
-		return nil, fmt.Errorf("open image %s: %w", name, err)
+	for attempt := 1; ; attempt++ {
+		img, err := r.openImage(digest)
+		if err != nil {
+			return nil, fmt.Errorf("open image %s: %w", name, err)
+		}
+		same, err := r.stays(img)
+		if err == nil && (same || attempt == openAttempts) {
+			return img, nil
+		}
+		if err = errors.Join(err, img.Close()); err != nil {
+			return nil, fmt.Errorf("open image %s: %w", name, err)
+		}
 	}
+}
+
+// stays makes sure that a collector sees that the image is open, and says whether it does: it may have become
+// another file meanwhile, see SignImage.
+func (r *Repository) stays(img *Image) (bool, error) {
 	// A collector that looked before it was open is done with it behind the gate.
-	if err := r.passGate(digest); err != nil {
-		return nil, errors.Join(fmt.Errorf("open image %s: %w", name, err), img.Close())
+	if err := r.passGate(img.Digest); err != nil {
+		return false, err
 	}
-	if _, err := r.images().entry(digest.String()); err != nil {
-		return nil, errors.Join(err, img.Close())
+	if _, err := r.images().entry(img.Digest.String()); err != nil {
+		return false, err
 	}
-	return img, nil
+	return r.isObject(img.File, img.Digest)
+}
+
+// isObject says whether a file is what somebody gets who opens the object now.
+func (r *Repository) isObject(f *os.File, digest fsverity.Digest) (bool, error) {
+	now, err := r.StatObject(digest)
+	if err != nil {
+		return false, err
+	}
+	was, err := f.Stat()
+	return err == nil && os.SameFile(now, was), err
 }
 
 // passGate is leaseDir.passGate for who only reads. Without a lock file no collector was at work when the

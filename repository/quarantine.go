@@ -80,6 +80,8 @@ func (c *collector) putObjectAway(ctx context.Context, p *Problem) error {
 		return nil
 	case ctx.Err() != nil, isShort(err):
 		return err
+	case errors.Is(fsverity.SignatureError(err), fsverity.ErrSignatureRefused):
+		return nil // the kernel lacks the key, and the object is good when it has it
 	}
 	return c.move(p)
 }
