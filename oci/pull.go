@@ -74,7 +74,9 @@ type Pulled struct {
 	Index     *transport.Manifest // what the reference named, if that was an index
 	Others    []*Image            // for other platforms
 	Verdicts  []*policy.Verdict   // why the rules let it in, one for each
-	Stats     Stats
+	// KernelSignature says whether the kernel has the signature because of which they did.
+	KernelSignature KernelSignature
+	Stats           Stats
 }
 
 // Stats count what a pull moved.
@@ -139,7 +141,7 @@ func (p *puller) pull(ctx context.Context) (*Pulled, error) {
 	}
 	if known {
 		if pulled := p.unchanged(ctx, d.Digest); pulled != nil {
-			return pulled, p.approve(ctx, pulled)
+			return pulled, p.accept(ctx, pulled)
 		}
 	}
 	root, err := p.from.Manifest(ctx, d.Digest)
@@ -148,7 +150,7 @@ func (p *puller) pull(ctx context.Context) (*Pulled, error) {
 	}
 	if !known {
 		if pulled := p.unchanged(ctx, root.Digest); pulled != nil {
-			return pulled, p.approve(ctx, pulled)
+			return pulled, p.accept(ctx, pulled)
 		}
 	}
 	p.tx, err = p.r.Begin(ctx, repository.TransactionOptions{Owner: "pull " + p.opts.Name})
@@ -173,7 +175,7 @@ func (p *puller) pull(ctx context.Context) (*Pulled, error) {
 		return nil, err
 	}
 	pulled.Stats = p.stats
-	return pulled, p.tidy(ctx, pulled)
+	return pulled, errors.Join(p.tellKernel(ctx, pulled), p.tidy(ctx, pulled))
 }
 
 // bring brings in what the reference names.

@@ -32,6 +32,8 @@ type Sealed struct {
 	Digests  seal.Digests
 	Signed   bool
 	Artifact digest.Digest // of the artifact's manifest; empty for an inline seal
+	// KernelSignature says whether the kernel has the signature.
+	KernelSignature KernelSignature
 }
 
 // Seal computes the digests of an image's parts, signs them if there is a signer, and keeps that with the image:
@@ -101,7 +103,7 @@ func sealImage(ctx context.Context, r *repository.Repository, img *Image, opts S
 			return nil, err
 		}
 	}
-	return sealed, nil
+	return sealed, sealed.tellKernel(ctx, r, s.Signatures)
 }
 
 // sealInline puts the image with another manifest.

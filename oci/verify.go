@@ -35,6 +35,8 @@ type Verified struct {
 	Seals    []*seal.Report    // of each seal, inline ones first
 	Verdicts []*policy.Verdict // of the rules that were kept, or of those that were not
 	Layers   int               // that were read
+	// KernelSignature says whether the kernel has a signature with the image that is sealed.
+	KernelSignature KernelSignature
 }
 
 // Verify holds an image of the repository against rules and seals, without asking anybody else. What is not
@@ -63,7 +65,7 @@ func Verify(ctx context.Context, r *repository.Repository, img *Image, opts Veri
 		return v, err
 	}
 	v.readSeals(e, opts.Trust)
-	errs := []error{v.keepRules(e, opts.Rules)}
+	errs := []error{v.askKernel(r, opts.Boot), v.keepRules(e, opts.Rules)}
 	if opts.Trust != nil {
 		signed := policy.Rule{Action: policy.Signature, Trust: opts.Trust}
 		_, err := signed.Check(e)

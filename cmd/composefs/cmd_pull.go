@@ -63,6 +63,7 @@ type pulledJSON struct {
 	Artifact  bool            `json:"artifact"`
 	Unchanged bool            `json:"unchanged"`
 	Approval  string          `json:"approval"`
+	Kernel    string          `json:"kernel_signature,omitempty"`
 	Layers    layerCountsJSON `json:"layers"`
 	Fetched   int64           `json:"fetched"`
 	Stored    storedJSON      `json:"stored"`
@@ -186,7 +187,7 @@ func (a *app) printPulled(c *pullCommand, p *oci.Pulled) error {
 	if c.json {
 		j := pulledJSON{
 			Names: c.opts.Tags, Manifest: p.Image.Digest.String(), Config: p.Image.Manifest.Config.Digest.String(),
-			Digest: p.Rootfs, Boot: p.Boot, Artifact: p.Image.Artifact, Unchanged: p.Unchanged, Approval: verdict,
+			Digest: p.Rootfs, Boot: p.Boot, Artifact: p.Image.Artifact, Unchanged: p.Unchanged, Approval: verdict, Kernel: string(p.KernelSignature),
 			Layers: layerCountsJSON{s.Layers, s.LayersPresent}, Fetched: s.Fetched,
 			Stored: storedJSON{s.Objects, s.ObjectBytes}, Present: storedJSON{s.Present, s.PresentBytes},
 		}
@@ -203,7 +204,7 @@ func (a *app) printPulled(c *pullCommand, p *oci.Pulled) error {
 			counted(s.Layers, "layer"), bytesize.String(s.Fetched), s.LayersPresent,
 			counted(s.Objects, "object"), bytesize.String(s.ObjectBytes), s.Present, bytesize.String(s.PresentBytes))
 	}
-	a.remark("approval: %s", verdict)
+	a.remark("approval: %s%s", verdict, kernelText(p.KernelSignature))
 	return a.result(func(w *bufio.Writer) error {
 		if p.Image.Artifact {
 			_, err := fmt.Fprintln(w, p.Image.Digest)
@@ -215,6 +216,14 @@ func (a *app) printPulled(c *pullCommand, p *oci.Pulled) error {
 		}
 		return err
 	})
+}
+
+// kernelText is what is said of the signature that the kernel has, behind who signed.
+func kernelText(k oci.KernelSignature) string {
+	if k == "" {
+		return ""
+	}
+	return "; signature for the kernel: " + string(k)
 }
 
 // checkTags refuses names that images have which are none of containers.

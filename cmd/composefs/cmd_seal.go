@@ -39,6 +39,7 @@ type sealedJSON struct {
 	Manifest string       `json:"manifest"`
 	Artifact string       `json:"artifact,omitempty"`
 	Signed   bool         `json:"signed"`
+	Kernel   string       `json:"kernel_signature,omitempty"`
 	Digests  seal.Digests `json:"digests"`
 }
 
@@ -145,11 +146,11 @@ func (a *app) runSeal(cmd *cobra.Command, c *sealCommand, name string) error {
 	if c.json {
 		return a.printJSON(sealedJSON{
 			Names: append([]string{}, c.opts.Tags...), Manifest: sealed.Image.Digest.String(), Artifact: sealed.Artifact.String(),
-			Signed: sealed.Signed, Digests: sealed.Digests,
+			Signed: sealed.Signed, Kernel: string(sealed.KernelSignature), Digests: sealed.Digests,
 		})
 	}
 	if c.opts.Signer != nil {
-		a.remark("signed by %s", c.opts.Signer.Identity().Subject)
+		a.remark("signed by %s%s", c.opts.Signer.Identity().Subject, kernelText(sealed.KernelSignature))
 	}
 	return a.result(func(w *bufio.Writer) error {
 		made := sealed.Artifact

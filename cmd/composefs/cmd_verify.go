@@ -40,6 +40,7 @@ type verifiedJSON struct {
 	Reason   string            `json:"reason,omitempty"`
 	Manifest string            `json:"manifest"`
 	Layers   int               `json:"layers_read"`
+	Kernel   string            `json:"kernel_signature,omitempty"`
 	Digests  seal.Digests      `json:"digests"`
 	Seals    []*seal.Report    `json:"seals"`
 	Verdicts []*policy.Verdict `json:"policies"`
@@ -91,7 +92,7 @@ func (a *app) runVerify(cmd *cobra.Command, c *verifyCommand, name string) error
 	}
 	if c.json {
 		j := verifiedJSON{
-			Names: []string{name}, OK: err == nil, Manifest: img.Digest.String(), Layers: v.Layers, Digests: v.Digests,
+			Names: []string{name}, OK: err == nil, Manifest: img.Digest.String(), Layers: v.Layers, Kernel: string(v.KernelSignature), Digests: v.Digests,
 			Seals: append([]*seal.Report{}, v.Seals...), Verdicts: append([]*policy.Verdict{}, v.Verdicts...),
 		}
 		if err != nil {
@@ -136,6 +137,9 @@ func (a *app) printVerified(v *oci.Verified) error {
 		}
 		if len(v.Seals) == 0 {
 			fmt.Fprintln(w, "no seal")
+		}
+		if v.KernelSignature != "" {
+			fmt.Fprintf(w, "signature for the kernel: %s\n", v.KernelSignature)
 		}
 		for _, verdict := range v.Verdicts {
 			if verdict.File == "" {

@@ -38,6 +38,8 @@ type Verdict struct {
 	Reason  string           `json:"reason,omitempty"`
 	Seal    *seal.Report     `json:"seal,omitempty"` // the one that passed, else the first
 	Signers []*seal.Identity `json:"signers,omitempty"`
+	// Signatures are those of the seal that passed, if the rule asks for signatures. Seal says which are good.
+	Signatures seal.Signatures `json:"-"`
 }
 
 // CheckManifest is [Rules.CheckManifest] for one rule.
@@ -134,6 +136,9 @@ func (r *Rule) checkSeals(e *Evidence, v *Verdict, want seal.Requirements) error
 		}
 		if report.OK {
 			v.Seal, v.Signers = report, report.Signers()
+			if want.Verifier != nil {
+				v.Signatures = s.Signatures
+			}
 			return nil
 		}
 		if v.Seal == nil {
