@@ -116,6 +116,14 @@ func (s signer) sign(t *testing.T, message []byte) []byte {
 // trust gives the certificate to the kernel, for all files from now on.
 func (s signer) trust(t *testing.T) {
 	t.Helper()
+	if _, err := unix.AddKey("asymmetric", "", s.cert.Raw, keyring(t)); err != nil {
+		t.Fatalf("add the certificate to the kernel's keyring: %v", err)
+	}
+}
+
+// keyring returns the id of the kernel's keyring for fs-verity.
+func keyring(t *testing.T) int {
+	t.Helper()
 	keys, err := os.Open("/proc/keys")
 	if err != nil {
 		t.Fatal(err)
@@ -129,12 +137,10 @@ func (s signer) trust(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := unix.AddKey("asymmetric", "", s.cert.Raw, int(ring)); err != nil {
-			t.Fatalf("add the certificate to the kernel's keyring: %v", err)
-		}
-		return
+		return int(ring)
 	}
 	t.Fatal("the kernel has no keyring .fs-verity")
+	return 0
 }
 
 func TestSignatureIsCheckedByTheKernel(t *testing.T) {
