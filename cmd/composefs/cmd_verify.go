@@ -173,6 +173,9 @@ func printSeal(w io.Writer, paint func(color, string) string, report *seal.Repor
 		}
 		c := green
 		if part.Reason != "" {
+			if part.Digest != "" {
+				text = "digest " + text // it may be good, where the signature is not
+			}
 			text, c = strings.TrimSpace(text+": "+printable(oneLine(part.Reason))), red
 		}
 		fmt.Fprintf(w, "  %-16s %s\n", name, paint(c, text))

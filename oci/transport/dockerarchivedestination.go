@@ -69,7 +69,7 @@ func (d *dockerArchiveDestination) PutBlob(ctx context.Context, desc ocispec.Des
 		err = d.put(ctx, c)
 	}
 	if err != nil {
-		return ocispec.Descriptor{}, fmt.Errorf("write blob %s to %s: %w", desc.Digest, d.ref, err)
+		return ocispec.Descriptor{}, fmt.Errorf("write a blob to %s: %w", d.ref, err)
 	}
 	return c.descriptor(), nil
 }

@@ -69,7 +69,7 @@ func (d *layoutDestination) PutBlob(ctx context.Context, desc ocispec.Descriptor
 		err = d.write(ctx, c)
 	}
 	if err != nil {
-		return ocispec.Descriptor{}, fmt.Errorf("write blob %s to %s: %w", desc.Digest, d.ref, err)
+		return ocispec.Descriptor{}, fmt.Errorf("write a blob to %s: %w", d.ref, err)
 	}
 	return c.descriptor(), nil
 }

@@ -66,7 +66,7 @@ func (d *ociArchiveDestination) PutBlob(ctx context.Context, desc ocispec.Descri
 		err = d.write(ctx, c)
 	}
 	if err != nil {
-		return ocispec.Descriptor{}, fmt.Errorf("write blob %s to %s: %w", desc.Digest, d.ref, err)
+		return ocispec.Descriptor{}, fmt.Errorf("write a blob to %s: %w", d.ref, err)
 	}
 	return c.descriptor(), nil
 }
