@@ -59,8 +59,9 @@ func (p *puller) compose(ctx context.Context, img *Image) error {
 func flattened(ctx context.Context, from streams, store layer.Store, img *Image, opts PullOptions) (*tree.Inode, error) {
 	f := flatten.New(flatten.Options{})
 	for n, l := range img.Layers {
-		if err := addLayer(ctx, f, from, store, l, opts.Limits); err != nil {
-			return nil, fmt.Errorf("layer %d of %d, %s: %w", n+1, len(img.Layers), l.Digest, err)
+		name := fmt.Sprintf("%d of %d, %s", n+1, len(img.Layers), l.Digest)
+		if err := addLayer(ctx, f, name, from, store, l, opts.Limits); err != nil {
+			return nil, err
 		}
 	}
 	root := f.Root()
@@ -97,12 +98,13 @@ var transforms = map[Transform]flatten.Mode{
 	TransformNone:       flatten.ModeNone,
 }
 
-func addLayer(ctx context.Context, f *flatten.Flattener, from streams, store layer.Store, l Layer, limits Limits) error {
+// addLayer adds a layer, which has a name in errors.
+func addLayer(ctx context.Context, f *flatten.Flattener, name string, from streams, store layer.Store, l Layer, limits Limits) error {
 	s, err := from.OpenStream(l.Stream)
 	if err != nil {
-		return err
+		return fmt.Errorf("layer %s: %w", name, err)
 	}
 	defer s.Close()
 	entries := layer.Entries(ctx, s.Reader, layer.EntriesOptions{Store: store, MaxSparse: limits.MaxSparse})
-	return f.AddLayer(ctx, l.Digest.String(), entries)
+	return f.AddLayer(ctx, name, entries)
 }

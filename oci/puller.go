@@ -149,6 +149,12 @@ func (p *puller) choose(raw []byte) (ocispec.Index, ocispec.Descriptor, error) {
 		platform = *p.opts.Platform
 	}
 	chosen, err := manifest.Select(index, platform)
+	if errors.Is(err, manifest.ErrPlatform) && p.opts.AllPlatforms && p.opts.Platform == nil {
+		// Who wants all of them need not be able to run one.
+		if list := manifest.Platforms(index); len(list) > 0 {
+			return index, list[0], nil
+		}
+	}
 	return index, chosen, err
 }
 

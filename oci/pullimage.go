@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/go-composefs/composefs/fsverity"
+	"github.com/go-composefs/composefs/oci/manifest"
 	"github.com/go-composefs/composefs/oci/transport"
 	"github.com/go-composefs/composefs/splitstream"
 )
@@ -100,6 +101,12 @@ func (p *puller) putImage(ctx context.Context, img *Image) error {
 	config, err := p.document(ctx, configID(img.Manifest.Config.Digest), splitstream.Config, img.RawConfig, configRefs)
 	if err != nil {
 		return err
+	}
+	if img.MediaType == manifest.DockerManifest {
+		// composefs-rs takes these for artifacts, whose layers it looks for by their blobs.
+		for _, l := range img.Layers {
+			refs[l.Digest.String()] = refs[l.DiffID.String()]
+		}
 	}
 	refs["config:"+img.Manifest.Config.Digest.String()] = config
 	maps.Copy(refs, img.referrers)

@@ -131,7 +131,7 @@ func (r *Rule) checkSeals(e *Evidence, v *Verdict, want seal.Requirements) error
 		}
 		report := verify(e, &s, want)
 		if report == nil {
-			reasons = append(reasons, fmt.Errorf("digests computed under %v are %w", s.Digests.Algorithm, seal.ErrMissing))
+			reasons = append(reasons, fmt.Errorf("a seal under %v cannot be compared: digests of that algorithm are %w here", s.Digests.Algorithm, seal.ErrMissing))
 			continue
 		}
 		if report.OK {
