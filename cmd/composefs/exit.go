@@ -134,6 +134,8 @@ func hint(err error) string {
 		return "run the command again"
 	case errors.Is(err, oci.ErrNoBase):
 		return "pull the image that the delta is for first, or the new one itself"
+	case errors.Is(err, repository.ErrCorrupt):
+		return "`composefs fsck` tells all that is wrong with a repository, and mends it from good copies"
 	case errors.Is(err, errNoContainer):
 		return "`composefs images` lists the images of a repository"
 	case errors.Is(err, transport.ErrUnauthorized):
