@@ -82,6 +82,9 @@ func (s *scene) tags() []string {
 }
 
 func TestRepositoryStaysWholeWhateverHappensToAPull(t *testing.T) {
+	if testing.Short() {
+		t.Skip("what it hurts is a program")
+	}
 	s := newScene(t)
 	source := containerLayout(t)
 	faults(t, func(t *testing.T, err syscall.Errno) {

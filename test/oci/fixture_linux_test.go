@@ -165,6 +165,9 @@ var layouts struct {
 // changes it.
 func debianLayout(t testing.TB) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("takes a minute, and what it runs are programs")
+	}
 	testenv.Root(t)
 	program(t, "mmdebstrap")
 	layouts.Lock()
