@@ -146,7 +146,7 @@ func TestAnswersAboutSignatures(t *testing.T) {
 		err := &os.PathError{Op: "open", Path: "x", Err: errno}
 		got := fsverity.SignatureError(err)
 		refused, none := errors.Is(got, fsverity.ErrSignatureRefused), errors.Is(got, fsverity.ErrNoSignatures)
-		if refused != (errors.Is(want, fsverity.ErrSignatureRefused)) || none != (errors.Is(want, fsverity.ErrNoSignatures)) || !errors.Is(got, errno) {
+		if refused != errors.Is(want, fsverity.ErrSignatureRefused) || none != errors.Is(want, fsverity.ErrNoSignatures) || !errors.Is(got, errno) {
 			t.Errorf("%v: got %v, want %v", errno, got, want)
 		}
 		if again := fsverity.SignatureError(got); again.Error() != got.Error() {
