@@ -63,8 +63,10 @@ cross: ## builds, vets and compiles the format tests for other systems
 cross-run: ## also runs the format tests for s390x (big endian) under QEMU's user mode
 	@scripts/cross.sh -run
 
-bench: build peers ## measures against the peers and writes the table of docs/benchmarks.md
-	$(GO) run ./test/bench -peers $(PEERS) -bin bin -doc docs/benchmarks.md
+bench: build peers ## measures against the peers and writes the tables of docs/benchmarks.md
+	for part in images repository containers; do \
+		$(GO) run ./test/bench -peers $(PEERS) -bin bin -doc docs/benchmarks.md -part $$part || exit; \
+	done
 
 bench-quick: build peers ## the same on small inputs: does the harness work, do the outputs agree
 	$(GO) run ./test/bench -peers $(PEERS) -bin bin -quick

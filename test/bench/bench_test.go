@@ -18,9 +18,10 @@ func TestReplaceTableKeepsWhatIsAround(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	const tableBegin, tableEnd = "<!-- bench: begin images -->\n", "<!-- bench: end images -->\n"
 	write("before\n" + tableBegin + "old\n" + tableEnd + "after\n")
 	for range 2 {
-		if err := replaceTable(file, "new"); err != nil {
+		if err := replaceTable(file, "images", "new"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -32,7 +33,7 @@ func TestReplaceTableKeepsWhatIsAround(t *testing.T) {
 		t.Errorf("document (-want +got):\n%s", diff)
 	}
 	write("no markers\n")
-	if err := replaceTable(file, "new"); err == nil {
+	if err := replaceTable(file, "images", "new"); err == nil {
 		t.Error("a document without markers was accepted")
 	}
 }

@@ -41,12 +41,13 @@ type bench struct {
 
 func main() {
 	b := bench{}
-	var doc, hashDir, compressDir, rows string
+	var doc, part, hashDir, compressDir, rows string
 	var cpus int
 	flag.StringVar(&b.peers, "peers", "build/peers", "`directory` of the peers, see scripts/peers.sh")
 	flag.StringVar(&b.bin, "bin", "bin", "`directory` of our programs")
 	flag.StringVar(&b.dir, "dir", "build/bench", "`directory` for inputs and outputs, about 45 GB on a disk's filesystem")
-	flag.StringVar(&doc, "doc", "", "Markdown `file` in which the table is replaced")
+	flag.StringVar(&doc, "doc", "", "Markdown `file` in which the table of -part is replaced")
+	flag.StringVar(&part, "part", "", "which `rows` to run: images, repository or containers; all if it is empty")
 	flag.IntVar(&cpus, "cpus", 2, "`number` of CPUs to run on")
 	flag.BoolVar(&b.quick, "quick", false, "small inputs and few runs: compares outputs, measures nothing worth noting")
 	flag.StringVar(&rows, "rows", "", "`pattern` of rows to run: start, mount, read, dump, million, full, fresh, import, scrub, collect, container")
@@ -55,19 +56,26 @@ func main() {
 	flag.Parse()
 
 	var err error
-	b.rows, err = regexp.Compile(rows)
+	if pattern, ok := parts[part]; ok {
+		rows = pattern
+	} else if part != "" {
+		err = fmt.Errorf("unknown part %q", part)
+	}
+	if err == nil {
+		b.rows, err = regexp.Compile(rows)
+	}
 	switch {
 	case err != nil:
 	case flag.NArg() > 0:
 		err = fmt.Errorf("unexpected argument %q", flag.Arg(0))
-	case doc != "" && (b.quick || rows != ""):
-		err = errors.New("a document gets all rows, in full: no -quick and no -rows with -doc")
+	case doc != "" && (b.quick || part == ""):
+		err = errors.New("a document gets all rows of a -part, in full: no -quick and no -rows with -doc")
 	case hashDir != "":
 		err = hashAlone(hashDir)
 	case compressDir != "":
 		err = compressAlone(compressDir)
 	default:
-		err = b.main(doc, cpus)
+		err = b.main(doc, part, cpus)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -75,7 +83,14 @@ func main() {
 	}
 }
 
-func (b *bench) main(doc string, cpus int) error {
+// parts are the rows of each table of the document.
+var parts = map[string]string{
+	"images":     "^(start|mount|read|dump|million|full|fresh)$",
+	"repository": "^(import|scrub|collect)$",
+	"containers": "^container$",
+}
+
+func (b *bench) main(doc, part string, cpus int) error {
 	for _, dir := range []*string{&b.peers, &b.bin, &b.dir} {
 		abs, err := filepath.Abs(*dir)
 		if err != nil {
@@ -133,5 +148,5 @@ func (b *bench) main(doc string, cpus int) error {
 	if doc == "" {
 		return nil
 	}
-	return replaceTable(doc, table)
+	return replaceTable(doc, part, table)
 }

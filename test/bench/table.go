@@ -60,13 +60,12 @@ func renderBars(bars []bar) string {
 	return s.String()
 }
 
-const (
-	tableBegin = "<!-- bench: begin -->\n"
-	tableEnd   = "<!-- bench: end -->\n"
-)
-
-// replaceTable puts the table between the markers of a Markdown file.
-func replaceTable(file, table string) error {
+// replaceTable puts the table between the markers of a part in a Markdown file:
+//
+//	<!-- bench: begin PART -->
+//	<!-- bench: end PART -->
+func replaceTable(file, part, table string) error {
+	tableBegin, tableEnd := "<!-- bench: begin "+part+" -->\n", "<!-- bench: end "+part+" -->\n"
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
