@@ -23,14 +23,13 @@ type sample struct {
 	wall time.Duration
 	cpu  time.Duration // user and system
 	rss  int64         // greatest resident set in bytes, at least the harness's own
-
-	written int64 // bytes given to the block layer
 }
 
 // A contestant is a way to do the work of a row: commands that run one after the other.
 type contestant struct {
 	name     string
 	prepare  func() error // before each run, not measured; may be nil
+	after    func() error // after each run, not measured; may be nil
 	commands []command
 	beside   func(context.Context) error // while the commands run, until its context ends; may be nil
 }
@@ -92,7 +91,11 @@ func (c contestant) run() (sample, error) {
 	}
 	total, err := c.runCommands()
 	cancel()
-	return total, errors.Join(err, beside.Wait())
+	err = errors.Join(err, beside.Wait())
+	if err == nil && c.after != nil {
+		err = c.after()
+	}
+	return total, err
 }
 
 func (c contestant) runCommands() (sample, error) {
@@ -105,7 +108,6 @@ func (c contestant) runCommands() (sample, error) {
 		total.wall += s.wall
 		total.cpu += s.cpu
 		total.rss = max(total.rss, s.rss)
-		total.written += s.written
 	}
 	return total, nil
 }
@@ -137,8 +139,6 @@ func (c command) run() (sample, error) {
 		wall: wall,
 		cpu:  cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(),
 		rss:  int64(usage.Maxrss) * 1024, //nolint:unconvert // it has 32 bits elsewhere
-
-		written: int64(usage.Oublock) * 512, //nolint:unconvert // likewise
 	}, nil
 }
 
@@ -185,11 +185,9 @@ func median[T int64 | time.Duration](s []T) T {
 func wall(s sample) time.Duration { return s.wall }
 func cpu(s sample) time.Duration  { return s.cpu }
 func rss(s sample) int64          { return s.rss }
-func written(s sample) int64      { return s.written }
 
 func (r result) median() time.Duration    { return median(sorted(r, wall)) }
 func (r result) medianRSS() int64         { return median(sorted(r, rss)) }
-func (r result) medianWritten() int64     { return median(sorted(r, written)) }
 func (r result) medianCPU() time.Duration { return median(sorted(r, cpu)) }
 
 // ratio is how much of the other's median time r took.
