@@ -54,7 +54,7 @@ func (m *deviceMeter) read() (int64, error) {
 	if err := unix.Stat(m.dir, &st); err != nil {
 		return 0, &os.PathError{Op: "stat", Path: m.dir, Err: err}
 	}
-	path := fmt.Sprintf("/sys/dev/block/%d:%d/stat", unix.Major(uint64(st.Dev)), unix.Minor(uint64(st.Dev)))
+	path := fmt.Sprintf("/sys/dev/block/%d:%d/stat", unix.Major(st.Dev), unix.Minor(st.Dev))
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return 0, err
