@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/go-composefs/composefs/oci/policy"
@@ -28,7 +27,7 @@ func Check(ctx context.Context, r *repository.Repository, data bool) ([]reposito
 	if err != nil {
 		return nil, err
 	}
-	c := &containerChecker{r: r, layers: map[string]digest.Digest{}, users: map[string]string{}}
+	c := &containerChecker{r: r, layers: map[string]Layer{}, users: map[string]string{}}
 	for _, t := range list {
 		c.path = "streams/refs/" + tagRef(t.Tags[0])
 		if t.Err != nil {
@@ -48,9 +47,9 @@ func Check(ctx context.Context, r *repository.Repository, data bool) ([]reposito
 // containerChecker is one check.
 type containerChecker struct {
 	r      *repository.Repository
-	path   string                   // of the ref that is looked at
-	layers map[string]digest.Digest // streams of tars, with their diff_ids
-	users  map[string]string        // refs of an image that has the layer
+	path   string            // of the ref that is looked at
+	layers map[string]Layer  // by their streams, each once
+	users  map[string]string // refs of an image that has the layer
 
 	mu       sync.Mutex
 	problems []repository.Problem
@@ -106,7 +105,7 @@ func (c *containerChecker) layer(l Layer, blob bool) error {
 	if s.ContentType() != kind {
 		return fmt.Errorf("%w: stream %s is %v, not %v", ErrCorrupt, l.Stream, s.ContentType(), kind)
 	}
-	c.layers[l.Stream], c.users[l.Stream] = l.DiffID, c.path
+	c.layers[l.Stream], c.users[l.Stream] = l, c.path
 	return nil
 }
 
@@ -114,24 +113,12 @@ func (c *containerChecker) layer(l Layer, blob bool) error {
 func (c *containerChecker) readLayers(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
-	for id, want := range c.layers {
+	for id, l := range c.layers {
 		g.Go(func() error {
-			s, err := c.r.OpenStream(id)
-			if err != nil {
-				return err
+			if err := l.read(ctx, c.r); err != nil && ctx.Err() == nil {
+				c.found(c.users[id], fmt.Errorf("layer %s: %w", id, err))
 			}
-			defer s.Close()
-			h := want.Algorithm().Hash()
-			if _, err := s.Copy(ctx, h); err != nil {
-				if ctx.Err() == nil { // a check of the repository names the object
-					c.found(c.users[id], fmt.Errorf("layer %s: %w", id, err))
-				}
-				return ctx.Err()
-			}
-			if got := digest.NewDigest(want.Algorithm(), h); got != want {
-				c.found(c.users[id], fmt.Errorf("%w: layer %s has the content of %s", ErrCorrupt, id, got))
-			}
-			return nil
+			return ctx.Err()
 		})
 	}
 	return g.Wait()

@@ -32,13 +32,6 @@ var (
 	ErrCorrupt = errors.New("corrupt image")
 )
 
-// Layer is a layer of an image.
-type Layer struct {
-	ocispec.Descriptor               // as the manifest has it
-	DiffID             digest.Digest // of the tar; of a layer that is no tar the blob digest
-	Stream             string        // id of the stream that holds it
-}
-
 // Image is a container image, or an artifact, of a repository. It holds nothing open.
 type Image struct {
 	Digest    digest.Digest // of the manifest

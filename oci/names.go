@@ -39,6 +39,15 @@ var (
 	unescaper = strings.NewReplacer("%2F", "/", "%2f", "/", "%25", "%")
 )
 
+// digestIn returns the digest that the id of a stream has behind a prefix. A ref can lead to any stream.
+func digestIn(id, prefix string) (digest.Digest, error) {
+	d, ok := strings.CutPrefix(id, prefix)
+	if !ok || manifest.CheckDigest(digest.Digest(d)) != nil {
+		return "", fmt.Errorf("%w: the stream %s is no %s…", ErrCorrupt, id, prefix)
+	}
+	return digest.Digest(d), nil
+}
+
 // tagRef returns the ref of a tag.
 func tagRef(tag string) string { return tagDir + escaper.Replace(tag) }
 

@@ -178,8 +178,8 @@ func (p *puller) applyDelta(ctx context.Context, l Layer, blob ocispec.Descripto
 		return fsverity.Digest{}, fmt.Errorf("apply delta: %w", err)
 	}
 	p.opts.Progress.End(blob.Digest, OutcomeMoved)
-	if got := digest.NewDigestFromBytes(l.DiffID.Algorithm(), found.DiffID); got != l.DiffID {
-		return fsverity.Digest{}, fmt.Errorf("%w: the delta makes a tar of the diff_id %s, and the config says %s", ErrCorrupt, got, l.DiffID)
+	if err := l.checkTar(found.DiffID); err != nil {
+		return fsverity.Digest{}, fmt.Errorf("apply delta: %w", err)
 	}
 	return p.tx.PutStream(ctx, l.Stream, stream)
 }

@@ -50,7 +50,12 @@ func (p *puller) tidy(ctx context.Context, pulled *Pulled) error {
 }
 
 // leaseOwner names the lease of a pull of this reference that did not end.
-func (p *puller) leaseOwner() string { return "interrupted pull of " + p.opts.Name }
+// It is short enough for a lease to keep it whole, by which the next pull knows it.
+func (p *puller) leaseOwner() string {
+	const most = 100
+	name := p.opts.Name
+	return "interrupted pull of " + name[max(0, len(name)-most):]
+}
 
 // keep commits the layers that are complete after a pull has failed, without any name, and leases them for
 // the next attempt. It goes on when the pull was given up.

@@ -116,8 +116,8 @@ func (p *puller) readLayer(ctx context.Context, l Layer, blob bool) (fsverity.Di
 	if err != nil {
 		return fsverity.Digest{}, err
 	}
-	if got := digest.NewDigestFromBytes(l.DiffID.Algorithm(), found.DiffID); got != l.DiffID {
-		return fsverity.Digest{}, fmt.Errorf("%w: its tar has the diff_id %s, and the config says %s", ErrCorrupt, got, l.DiffID)
+	if err := l.checkTar(found.DiffID); err != nil {
+		return fsverity.Digest{}, err
 	}
 	if err := p.noteRecipe(ctx, stream, l, prober); err != nil {
 		return fsverity.Digest{}, err

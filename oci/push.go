@@ -74,7 +74,11 @@ func (p *pusher) push(ctx context.Context, name string) error {
 	if p.opts.AllPlatforms {
 		id, err := p.r.ResolveStream("refs/" + indexRef(name))
 		if err == nil {
-			return p.index(ctx, digest.Digest(id[len(indexPrefix):]))
+			d, err := digestIn(id, indexPrefix)
+			if err != nil {
+				return err
+			}
+			return p.index(ctx, d)
 		}
 		if !errors.Is(err, ErrNotFound) {
 			return err

@@ -45,14 +45,20 @@ func (s *repositorySource) Manifest(ctx context.Context, d digest.Digest) (trans
 		return s.read(ctx, d)
 	}
 	if id, err := s.r.ResolveStream("refs/" + indexRef(s.name)); err == nil {
-		d := digest.Digest(id[len(indexPrefix):])
+		d, err := digestIn(id, indexPrefix)
+		if err != nil {
+			return transport.Manifest{}, err
+		}
 		return s.read(ctx, d)
 	}
 	id, err := resolve(s.r, s.name)
 	if err != nil {
 		return transport.Manifest{}, err
 	}
-	return s.read(ctx, digest.Digest(id[len(manifestPrefix):]))
+	if d, err = digestIn(id, manifestPrefix); err != nil {
+		return transport.Manifest{}, err
+	}
+	return s.read(ctx, d)
 }
 
 func (s *repositorySource) read(ctx context.Context, d digest.Digest) (transport.Manifest, error) {

@@ -54,8 +54,8 @@ func (p *puller) readSegments(ctx context.Context, from SegmentSource, l Layer) 
 	if err := a.read(ctx, from.Segments(ctx, l.DiffID)); err != nil {
 		return fsverity.Digest{}, err
 	}
-	if got := digest.NewDigest(l.DiffID.Algorithm(), a.hash); got != l.DiffID {
-		return fsverity.Digest{}, fmt.Errorf("%w: its tar has the diff_id %s, and the config says %s", ErrCorrupt, got, l.DiffID)
+	if err := l.checkTar(a.hash.Sum(nil)); err != nil {
+		return fsverity.Digest{}, err
 	}
 	return p.tx.PutStream(ctx, l.Stream, stream)
 }
