@@ -81,8 +81,7 @@ func (p *puller) deltaLayers(ctx context.Context, img *Image, a *tardiff.Artifac
 	for _, l := range img.Layers {
 		d, err := p.tx.UseStream(l.Stream)
 		if err == nil {
-			p.opts.Progress.End(l.Digest, OutcomePresent)
-			p.noteLayer(l, d, 0)
+			p.present(l, d)
 			continue
 		}
 		if !errors.Is(err, ErrNotFound) {
@@ -105,22 +104,9 @@ func (p *puller) deltaLayers(ctx context.Context, img *Image, a *tardiff.Artifac
 		if err != nil {
 			return fmt.Errorf("layer %s: %w", l.Digest, err)
 		}
-		p.noteLayer(l, d, blob.Size)
+		p.fetched(l, d, blob.Size)
 	}
 	return nil
-}
-
-// noteLayer counts a layer that is here now, of which size bytes were fetched.
-func (p *puller) noteLayer(l Layer, d fsverity.Digest, size int64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.layers[l.Stream] = d
-	p.stats.Fetched += size
-	if size > 0 {
-		p.stats.Layers++
-	} else {
-		p.stats.LayersPresent++
-	}
 }
 
 // base returns the files of the image whose config has a digest, as its layers have them: nothing that a

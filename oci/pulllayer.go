@@ -54,11 +54,7 @@ func (p *puller) pullLayer(ctx context.Context, l Layer, blob bool) error {
 	}
 	d, err := p.tx.UseStream(l.Stream)
 	if err == nil {
-		p.opts.Progress.End(l.Digest, OutcomePresent)
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.layers[l.Stream] = d
-		p.stats.LayersPresent++
+		p.present(l, d)
 		return nil
 	}
 	if !errors.Is(err, ErrNotFound) {
@@ -77,12 +73,26 @@ func (p *puller) pullLayer(ctx context.Context, l Layer, blob bool) error {
 		return err
 	}
 	p.opts.Progress.End(l.Digest, OutcomeMoved)
+	p.fetched(l, d, l.Size)
+	return nil
+}
+
+// present counts a layer that was here already.
+func (p *puller) present(l Layer, d fsverity.Digest) {
+	p.opts.Progress.End(l.Digest, OutcomePresent)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.layers[l.Stream] = d
+	p.stats.LayersPresent++
+}
+
+// fetched counts a layer that is here now, for which size bytes were read.
+func (p *puller) fetched(l Layer, d fsverity.Digest, size int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.layers[l.Stream] = d
 	p.stats.Layers++
-	p.stats.Fetched += l.Size
-	return nil
+	p.stats.Fetched += size
 }
 
 // hashes are those that digests can have, see [manifest.CheckDigest].
